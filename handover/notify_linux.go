@@ -1,0 +1,177 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// NotifyListener receives what services say over NOTIFY_SOCKET.
+type NotifyListener struct {
+	conn *net.UnixConn
+	path string
+}
+
+// ListenNotify opens a notify socket at path with mode 0600. A socket file left
+// by a dead process is replaced; the caller makes sure that nobody lives there.
+func ListenNotify(path string) (*NotifyListener, error) {
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the notify socket %s: %w", path, err)
+	}
+	l := &NotifyListener{conn: conn, path: path}
+	if err := l.prepare(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("cannot prepare the notify socket %s: %w", path, err)
+	}
+	return l, nil
+}
+
+func (l *NotifyListener) prepare() error {
+	if err := os.Chmod(l.path, 0o600); err != nil {
+		return err
+	}
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var opt error
+	err = raw.Control(func(fd uintptr) { opt = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	return errors.Join(err, opt)
+}
+
+// Path is what services get as NOTIFY_SOCKET.
+func (l *NotifyListener) Path() string { return l.path }
+
+// Receive returns the next notification. An error that [ErrMalformed] matches
+// is about one datagram, whose sender is in the notification, and Receive can
+// be called again; any other error is final. It is for one goroutine.
+func (l *NotifyListener) Receive() (Notification, error) {
+	buf := make([]byte, maxNotification+1)
+	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(16*4))
+	size, oobSize, flags, _, err := l.conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return Notification{}, err
+	}
+	var n Notification
+	var files []int
+	n.PID, n.UID, files = ancillary(oob[:oobSize])
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		err = errors.New("cannot read a notification: it was cut short")
+	} else {
+		n.Values, err = parseNotification(buf[:size])
+	}
+	// The sender waits until every copy of the descriptor is closed
+	// (sd_notify_barrier(3)); descriptors for anything else are not kept.
+	if err == nil && n.Values["BARRIER"] == "1" {
+		n.done = func() { closeAll(files) }
+	} else {
+		closeAll(files)
+	}
+	if err != nil {
+		return n, malformed{err}
+	}
+	return n, nil
+}
+
+// Close ends Receive and removes the socket.
+func (l *NotifyListener) Close() error { return l.conn.Close() }
+
+// Barrier returns when the supervisor has processed everything sent before
+// (sd_notify_barrier(3)): it passes the writing end of a pipe and waits until
+// every copy is closed.
+func (n *Notifier) Barrier(ctx context.Context) error {
+	if n == nil || n.path == "" {
+		return nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("cannot wait for the supervisor: %w", err)
+	}
+	defer r.Close()
+	err = n.sendFile("BARRIER=1", w)
+	w.Close()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := r.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("cannot wait for the supervisor to process notifications: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func (n *Notifier) sendFile(assignment string, f *os.File) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.dial(); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	// WriteMsgUnix refuses an address on a connected socket: none is given.
+	err = raw.Control(func(fd uintptr) {
+		_, _, sendErr = n.conn.WriteMsgUnix([]byte(assignment), unix.UnixRights(int(fd)), nil)
+	})
+	if err := errors.Join(err, sendErr); err != nil {
+		return fmt.Errorf("cannot notify the supervisor over %s: %w", n.path, err)
+	}
+	return nil
+}
+
+// removeStale deletes a socket file that a dead process left. Anything that is
+// not a socket is not ours to delete.
+func removeStale(path string) error {
+	// sockaddr_un(7): 108 bytes with the NUL at the end.
+	if len(path) > 107 {
+		return fmt.Errorf("cannot open a socket at %s: the path has %d bytes, at most 107 are possible; choose a shorter directory with SEGUE_RUNTIME_DIR", path, len(path))
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		err = errors.New("a file that is not a socket is in the way; move it away")
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open a socket at %s: %w", path, err)
+	}
+	return nil
+}
+
+// ancillary takes sender and descriptors out of control data. What cannot be
+// read counts as absent: uid -1 is nobody.
+func ancillary(oob []byte) (pid, uid int, files []int) {
+	uid = -1
+	messages, _ := unix.ParseSocketControlMessage(oob)
+	for _, m := range messages {
+		if c, err := unix.ParseUnixCredentials(&m); err == nil {
+			pid, uid = int(c.Pid), int(c.Uid)
+		} else if fds, err := unix.ParseUnixRights(&m); err == nil {
+			files = append(files, fds...)
+		}
+	}
+	return pid, uid, files
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}

@@ -1,0 +1,187 @@
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Command is a generation to start.
+type Command struct {
+	Path    string   // of the program, absolute or relative to Dir
+	Args    []string // including the program's name
+	Dir     string   // "" is this process's
+	Env     []string // what the wire adds wins over what stands here
+	Stdout  *os.File // nil discards
+	Stderr  *os.File // nil discards
+	Group   bool     // leads a process group of its own, so that Signal reaches its children
+	Sockets []Socket // passed by name, in this order
+	Solo    *os.File // see SoloLock; nil passes none
+
+	Generation   int
+	Predecessor  int
+	NotifySocket string
+	Watchdog     string // WATCHDOG_USEC; "" for none
+	Control      string
+}
+
+// Process is a child started by [Start].
+type Process struct {
+	PID   int
+	cmd   *exec.Cmd
+	group bool
+	done  chan struct{}
+	err   error // why it ended; written before done is closed
+}
+
+// Start starts c and waits for its end in a goroutine of its own. An error says
+// why nothing was started.
+func Start(c Command) (*Process, error) {
+	cmd := &exec.Cmd{Path: c.Path, Args: c.Args, Dir: c.Dir, SysProcAttr: processAttributes(c.Group)}
+	// A nil *os.File in an io.Writer is not nil.
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	if c.Stderr != nil {
+		cmd.Stderr = c.Stderr
+	}
+	env := map[string]string{}
+	var names []string
+	for _, s := range c.Sockets {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
+		names = append(names, s.Name)
+	}
+	if len(c.Sockets) > 0 {
+		env[EnvListenFDs] = strconv.Itoa(len(c.Sockets))
+		env[EnvListenNames] = strings.Join(names, ":")
+	}
+	if c.Solo != nil {
+		env[EnvSolo] = strconv.Itoa(firstInheritedFD + len(cmd.ExtraFiles))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Solo)
+	}
+	if c.Generation > 0 {
+		env[EnvGeneration] = strconv.Itoa(c.Generation)
+	}
+	if c.Predecessor > 0 {
+		env[EnvPredecessor] = strconv.Itoa(c.Predecessor)
+	}
+	env[EnvNotifySocket], env[EnvWatchdogUsec], env[EnvControl] = c.NotifySocket, c.Watchdog, c.Control
+	cmd.Env = mergeEnv(c.Env, env)
+	if err := cmd.Start(); err != nil {
+		return nil, startError(c, err)
+	}
+	p := &Process{PID: cmd.Process.Pid, cmd: cmd, group: c.Group, done: make(chan struct{})}
+	go p.wait()
+	return p, nil
+}
+
+// mergeEnv drops every variable of the wire from base and adds those that are
+// set: a generation must never take its parent's for its own.
+func mergeEnv(base []string, wire map[string]string) []string {
+	var env []string
+next:
+	for _, kv := range base {
+		for _, k := range wireEnv {
+			if strings.HasPrefix(kv, k+"=") {
+				continue next
+			}
+		}
+		env = append(env, kv)
+	}
+	for _, k := range wireEnv {
+		if wire[k] != "" {
+			env = append(env, k+"="+wire[k])
+		}
+	}
+	return env
+}
+
+func startError(c Command, err error) error {
+	hint := ""
+	switch {
+	case c.Dir != "" && !isDir(c.Dir):
+		hint = fmt.Sprintf("; the directory %s is not there", c.Dir)
+	case errors.Is(err, fs.ErrNotExist):
+		hint = "; build it, or correct the path"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "; it must be a file that this user may execute (chmod +x)"
+	case errors.Is(err, syscall.ENOEXEC):
+		hint = "; it is not a program for this machine"
+	}
+	return fmt.Errorf("cannot start %s: %w%s", c.Path, err, hint)
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// wait is the one owner of this child's exit status.
+func (p *Process) wait() {
+	err := p.cmd.Wait()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		p.err = errors.New("exited with status 0")
+	case errors.As(err, &exit):
+		p.err = exitError{exit}
+	default:
+		p.err = err
+	}
+	close(p.done)
+}
+
+// Done is closed when the process has ended and was reaped.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says how the process ended, also when it ended well; nil while it runs.
+func (p *Process) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// ExitCode is the status for a parent that passes it on: the exit status, or
+// 128 plus the number of the signal that ended the process. -1 while it runs.
+func (p *Process) ExitCode() int {
+	select {
+	case <-p.done:
+	default:
+		return -1
+	}
+	if s := terminatedBy(p.cmd.ProcessState); s != 0 {
+		return 128 + int(s)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends sig to the process, and to its whole group if it leads one.
+// An ended process is no error; its group gets the signal still, since its
+// children may have outlived it.
+func (p *Process) Signal(sig os.Signal) error {
+	if p.group {
+		return signalGroup(p.PID, sig)
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("cannot signal process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
+type exitError struct{ *exec.ExitError }
+
+func (e exitError) Error() string {
+	if s := terminatedBy(e.ProcessState); s != 0 {
+		return "was ended by signal " + strconv.Itoa(int(s)) + " (" + s.String() + ")"
+	}
+	return "exited with status " + strconv.Itoa(e.ProcessState.ExitCode())
+}
+func (e exitError) Unwrap() error { return e.ExitError }

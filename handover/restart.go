@@ -1,0 +1,295 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Default budgets of a [Restart].
+const (
+	DefaultReadyTimeout = 30 * time.Second
+	DefaultTrial        = time.Second
+	DefaultProbation    = 5 * time.Second
+
+	// CallTimeout bounds one verb, and one probe.
+	CallTimeout = 5 * time.Second
+
+	trialEvery         = 100 * time.Millisecond
+	probationEvery     = 250 * time.Millisecond
+	probationTolerates = 2 // failures in a row; one probe may meet a busy machine
+)
+
+// Generation is one process of the service as a [Restart] sees it: the new one
+// over the wire, the old one over the wire or in this very process.
+type Generation interface {
+	Ready() <-chan struct{} // closed when it has said that it is ready
+	Done() <-chan struct{}  // closed when the process has ended
+	Err() error             // how it ended; nil before
+	Steerable() bool        // it answers verbs; only meaningful once it is ready
+	// Call returns when v has happened.
+	Call(ctx context.Context, v Verb) error
+	// End begins to end a generation that is not wanted any more: at once, or
+	// after what it has accepted is finished. It does not wait.
+	End(graceful bool)
+}
+
+// Restart is one attempt to put a new generation in the place of an old one: a
+// transaction with a way back. The zero budgets mean none at all: no trial, no
+// probation, no time to get ready; use the Default constants.
+type Restart struct {
+	Old          Generation // nil when nothing serves: then there is neither trial nor probation
+	Spawn        func(ctx context.Context) (Generation, error)
+	Probe        func(ctx context.Context, next Generation) error // in addition to the generation's own checks; may be nil
+	ReadyTimeout time.Duration
+	Trial        time.Duration
+	Probation    time.Duration
+	Progress     func(Step) // called as steps begin and end, from Run's goroutine; may be nil
+}
+
+// StepName names a step of a restart.
+type StepName string
+
+// The steps, in order. The last two belong to the old generation and come
+// after Run has returned: whoever owns it appends them to the report.
+const (
+	StepSpawn     StepName = "spawn"
+	StepReady     StepName = "ready"
+	StepTrial     StepName = "trial"
+	StepSwitch    StepName = "switch"
+	StepProbation StepName = "probation"
+	StepDrain     StepName = "drain"
+	StepRollback  StepName = "rollback"
+)
+
+// Step is one step of a restart that has begun or ended.
+type Step struct {
+	Name  StepName      `json:"name"`
+	Began time.Time     `json:"began"`
+	Took  time.Duration `json:"took_ns"` // 0 while it lasts
+	Ended bool          `json:"ended"`
+	Note  string        `json:"note,omitempty"` // what was out of the ordinary, though not a failure
+	Error string        `json:"error,omitempty"`
+}
+
+// Outcome of a restart.
+type Outcome string
+
+const (
+	Done       Outcome = "done"        // the new generation serves
+	RolledBack Outcome = "rolled back" // the old generation serves, as before
+	Failed     Outcome = "failed"      // nothing serves: there was no old generation to go back to
+)
+
+// Report is the account of a restart.
+type Report struct {
+	Outcome Outcome  `json:"outcome"`
+	Failed  StepName `json:"failed_step,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Steps   []Step   `json:"steps"`
+}
+
+// Run restarts. It returns the new generation, to which everything now
+// belongs, or nil when the old one goes on. The old generation is not drained:
+// that is for the caller, once Run has returned the new one. Ending ctx rolls
+// back, with its cause as the reason.
+func (r Restart) Run(ctx context.Context) (Generation, Report) {
+	a := &attempt{Restart: r}
+	err := a.run(ctx)
+	if err == nil {
+		a.report.Outcome = Done
+		return a.next, a.report
+	}
+	a.report.Reason = err.Error()
+	a.rollBack(context.WithoutCancel(ctx))
+	return nil, a.report
+}
+
+type attempt struct {
+	Restart
+	next     Generation
+	switched bool // the new generation has accepted connections
+	report   Report
+}
+
+func (a *attempt) run(ctx context.Context) error {
+	if err := a.step(ctx, StepSpawn, func(ctx context.Context, _ *string) (err error) {
+		a.next, err = a.Spawn(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	// From here on the end of the new generation ends whatever waits for it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-a.next.Done():
+			cancel(fmt.Errorf("the new generation %w", a.next.Err()))
+		case <-ctx.Done():
+		}
+	}()
+	if err := a.step(ctx, StepReady, a.awaitReady); err != nil {
+		return err
+	}
+	if !a.next.Steerable() {
+		return nil // it serves since it is ready: there is nothing to try, switch or pause
+	}
+	if a.Old == nil {
+		return a.step(ctx, StepSwitch, a.open)
+	}
+	if err := a.step(ctx, StepTrial, a.trial); err != nil {
+		return err
+	}
+	if err := a.step(ctx, StepSwitch, a.turn); err != nil {
+		return err
+	}
+	return a.step(ctx, StepProbation, a.probation)
+}
+
+// step runs do and keeps the account. When the new generation is gone, that is
+// the reason, whatever the call noticed first.
+func (a *attempt) step(ctx context.Context, name StepName, do func(context.Context, *string) error) error {
+	s := Step{Name: name, Began: time.Now()}
+	a.progress(s)
+	err := do(ctx, &s.Note)
+	if err != nil {
+		if errors.Is(err, ErrLinkClosed) {
+			a.awaitExit(ctx)
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		s.Error = err.Error()
+		a.report.Failed = name
+	}
+	s.Took, s.Ended = time.Since(s.Began), true
+	a.report.Steps = append(a.report.Steps, s)
+	a.progress(s)
+	return err
+}
+
+func (a *attempt) progress(s Step) {
+	if a.Progress != nil {
+		a.Progress(s)
+	}
+}
+
+// awaitExit: a link ends a moment before its process can be reaped.
+func (a *attempt) awaitExit(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+}
+
+func (a *attempt) awaitReady(ctx context.Context, _ *string) error {
+	late := time.NewTimer(a.ReadyTimeout)
+	defer late.Stop()
+	select {
+	case <-a.next.Ready():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-late.C:
+		return fmt.Errorf("the new generation did not become ready within %v", a.ReadyTimeout)
+	}
+}
+
+func (a *attempt) trial(ctx context.Context, note *string) error {
+	if err := a.call(ctx, a.next, Trial); err != nil {
+		return err
+	}
+	return a.observe(ctx, a.Trial, trialEvery, 0, note)
+}
+
+func (a *attempt) open(ctx context.Context, _ *string) error { return a.call(ctx, a.next, Open) }
+
+// turn opens the new one before it pauses the old one, so that the socket is
+// never without somebody who accepts. An old generation that does not answer is
+// no reason to keep it: it may be the reason for the restart.
+func (a *attempt) turn(ctx context.Context, note *string) error {
+	a.switched = true
+	if err := a.call(ctx, a.next, Open); err != nil {
+		return err
+	}
+	if !a.Old.Steerable() {
+		*note = "the old generation cannot be paused: both accept until it has left"
+	} else if err := a.call(ctx, a.Old, Pause); err != nil {
+		*note = fmt.Sprintf("the old generation could not be paused: %v", err)
+	}
+	return nil
+}
+
+func (a *attempt) probation(ctx context.Context, note *string) error {
+	return a.observe(ctx, a.Probation, probationEvery, probationTolerates, note)
+}
+
+// observe proves the new generation for d, at least once. It ends early when
+// the old one is gone: there is nothing to go back to, and clients wait.
+func (a *attempt) observe(ctx context.Context, d, every time.Duration, tolerate int, note *string) error {
+	end := time.NewTimer(d)
+	defer end.Stop()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for failures := 0; ; {
+		if err := a.prove(ctx); err == nil {
+			failures = 0
+		} else if failures++; failures > tolerate || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-a.Old.Done():
+			*note = fmt.Sprintf("cut short: the old generation %v", a.Old.Err())
+			return nil
+		case <-end.C:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *attempt) prove(ctx context.Context) error {
+	if err := a.call(ctx, a.next, Check); err != nil {
+		return err
+	}
+	if a.Probe == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return a.Probe(ctx, a.next)
+}
+
+func (a *attempt) call(ctx context.Context, g Generation, v Verb) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("nothing came within %v", CallTimeout))
+	defer cancel()
+	return g.Call(ctx, v)
+}
+
+// rollBack has the old generation accept again before anything is done to the
+// new one.
+func (a *attempt) rollBack(ctx context.Context) {
+	a.report.Outcome = RolledBack
+	if a.Old == nil || a.Old.Err() != nil {
+		a.report.Outcome = Failed
+	}
+	if a.next == nil {
+		return
+	}
+	s := Step{Name: StepRollback, Began: time.Now()}
+	a.progress(s)
+	if a.switched && a.report.Outcome == RolledBack && a.Old.Steerable() {
+		if err := a.call(ctx, a.Old, Resume); err != nil {
+			s.Error = fmt.Sprintf("the old generation did not resume: %v", err)
+			a.report.Outcome = Failed
+		}
+	}
+	a.next.End(a.switched)
+	s.Took, s.Ended = time.Since(s.Began), true
+	a.report.Steps = append(a.report.Steps, s)
+	a.progress(s)
+}
