@@ -1,0 +1,172 @@
+package conns
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Conn is an accepted connection that is counted until it is closed and its
+// handlers have returned. Below net/http (and below TLS) it owns the socket.
+type Conn struct {
+	net.Conn
+	tracker *Tracker
+	leaving <-chan struct{} // see Leaving
+
+	// heard: a byte was read since the connection was accepted, or became idle.
+	// The hot path of Read is one load.
+	heard atomic.Bool
+
+	mu      sync.Mutex
+	state   http.ConnState
+	kind    kind
+	since   time.Duration // when state began, on the tracker's clock
+	running int           // handlers that have not returned
+	begun   uint64        // requests
+	request request       // HTTP/1: one at a time
+	streams *request      // HTTP/2: those whose handler has not returned
+}
+
+// request is what is remembered of a request while it is in flight.
+type request struct {
+	method, path string
+	kind         kind
+	since        time.Duration
+	prev, next   *request // in Conn.streams
+}
+
+var streamPool = sync.Pool{New: func() any { return new(request) }}
+
+// NetConn returns the connection beneath, for options that Conn does not offer.
+// It must not be read, written or closed.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// SyscallConn gives access to the descriptor if the connection has one.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// CloseWrite shuts down the writing side if the connection can.
+func (c *Conn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Read reads from the connection.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	return n, err
+}
+
+// ReadFrom keeps sendfile(2) and splice(2): net/http uses them only if the
+// connection offers ReadFrom.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if rf, ok := c.Conn.(io.ReaderFrom); ok {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{c.Conn}, r) // only Write: io.Copy would come back here
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.mu.Lock()
+	if c.state != http.StateClosed {
+		c.state, c.since = http.StateClosed, c.tracker.now()
+	}
+	gone := c.running == 0
+	c.mu.Unlock()
+	if gone {
+		c.tracker.remove(c)
+	}
+	return err
+}
+
+// enter follows net/http's ConnState and returns the state before.
+func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
+	now := c.tracker.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before = c.state
+	switch {
+	case before == http.StateClosed || s == http.StateClosed:
+		return before // Close is the last word, and more exact
+	case s == http.StateHijacked && c.request.kind == kindHTTP1:
+		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
+	case s == http.StateIdle:
+		c.heard.Store(false)
+		c.request = request{} // it would keep the whole request line in memory
+	}
+	c.state, c.since = s, now
+	return before
+}
+
+// speaks sets the protocol of the whole connection.
+func (c *Conn) speaks(k kind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kind = k
+}
+
+// begin is called when a handler takes a request, end when it returns. On
+// HTTP/1 the request is in flight until its connection is idle again: by then
+// the response has been written.
+func (c *Conn) begin(r *http.Request) *request {
+	q := &c.request
+	var now time.Duration
+	if r.ProtoMajor >= 2 {
+		q = streamPool.Get().(*request)
+		now = c.tracker.now()
+	}
+	k := kindOf(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q.method, q.path, q.kind, q.since = r.Method, r.URL.Path, k, c.since
+	c.running++
+	c.begun++
+	if q != &c.request {
+		c.kind = kindHTTP2
+		q.since = now
+		q.next = c.streams
+		if q.next != nil {
+			q.next.prev = q
+		}
+		c.streams = q
+	}
+	return q
+}
+
+func (c *Conn) end(q *request) {
+	c.mu.Lock()
+	c.running--
+	gone := c.running == 0 && c.state == http.StateClosed
+	if q != &c.request {
+		if q.prev == nil {
+			c.streams = q.next
+		} else {
+			q.prev.next = q.next
+		}
+		if q.next != nil {
+			q.next.prev = q.prev
+		}
+		*q = request{}
+		streamPool.Put(q)
+	}
+	c.mu.Unlock()
+	if gone {
+		c.tracker.remove(c)
+	}
+}

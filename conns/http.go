@@ -1,0 +1,175 @@
+package conns
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+)
+
+// HTTP is the connection layer under one *http.Server.
+type HTTP struct {
+	srv     *http.Server
+	tracker Tracker
+
+	phase      atomic.Int32 // only ever rises
+	retryAfter atomic.Int64 // seconds
+	waiting    atomic.Bool  // Wait has been called
+
+	leave   sync.Once
+	leaving chan struct{}
+
+	setup    sync.Once
+	setupErr error
+	goodbye  atomic.Pointer[http.Server] // says GOAWAY; nil if its HTTP/2 is not ours
+}
+
+// The phases of an HTTP, in their order.
+const (
+	serving int32 = iota
+	announced
+	refusing
+)
+
+// NewHTTP puts the layer under srv. It wraps Handler, ConnState and ConnContext,
+// so these have to be set before; the originals go on being called (a nil Handler
+// is http.DefaultServeMux). It must be called once for a server.
+//
+// Hooks and hijackers get a *Conn, or a *tls.Conn over one, where they would have
+// got a *net.TCPConn; see [Conn.NetConn].
+func NewHTTP(srv *http.Server) *HTTP {
+	h := &HTTP{srv: srv, leaving: make(chan struct{})}
+
+	next := srv.Handler
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	srv.Handler = &handler{h, next}
+
+	connContext := srv.ConnContext
+	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		if connContext != nil {
+			ctx = connContext(ctx, nc)
+		}
+		return context.WithValue(ctx, connKey{}, owner(nc)) // last, so that it is found first
+	}
+
+	connState := srv.ConnState
+	srv.ConnState = func(nc net.Conn, s http.ConnState) {
+		if c := owner(nc); c != nil {
+			h.greet(c, c.enter(s))
+		}
+		if connState != nil {
+			connState(nc, s)
+		}
+	}
+	return h
+}
+
+// Serve accepts connections on ln and serves them until Shutdown, when it
+// returns nil. It serves TLS if the server's TLSConfig has certificates. ln must
+// not do TLS itself: HTTP/2 and the tracking both need the socket beneath. It may
+// be called for several listeners, and should be given a Gate.
+func (h *HTTP) Serve(ln net.Listener) error {
+	h.setup.Do(h.setUpHTTP2)
+	if h.setupErr != nil {
+		return h.setupErr
+	}
+	serve := h.srv.Serve
+	if t := h.srv.TLSConfig; t != nil && (len(t.Certificates) > 0 || t.GetCertificate != nil || t.GetConfigForClient != nil) {
+		serve = func(ln net.Listener) error { return h.srv.ServeTLS(ln, "", "") }
+	}
+	err := serve(noTLS{h.tracker.listener(ln, func(c *Conn) {
+		c.kind, c.leaving = kindHTTP1, h.leaving
+	})})
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown is http.Server.Shutdown. It belongs after Wait and Cut: it closes
+// every idle connection and drops requests that have been read and not begun.
+func (h *HTTP) Shutdown(ctx context.Context) error {
+	h.Announce() // srv.Shutdown does not reach HTTP/2, see goodbye
+	return h.srv.Shutdown(ctx)
+}
+
+// Wait returns nil when no connection is left: all are closed, hijacked ones
+// too, and their handlers have returned. It closes none, however idle. If ctx
+// ends first it returns ctx.Err().
+func (h *HTTP) Wait(ctx context.Context) error {
+	h.waiting.Store(true)
+	if h.phase.Load() >= announced {
+		h.goAway()
+	}
+	return h.tracker.Wait(ctx)
+}
+
+// Cut closes the connections that are left and names them; see [Tracker.Cut].
+func (h *HTTP) Cut() []Cut { return h.tracker.Cut() }
+
+// Stats counts connections and requests; see [Tracker.Stats].
+func (h *HTTP) Stats() Stats { return h.tracker.Stats() }
+
+// InFlight lists what is being served; see [Tracker.InFlight].
+func (h *HTTP) InFlight() []Use { return h.tracker.InFlight() }
+
+// handler is what the server calls for every request. Stacks finds handlers that
+// are running by its name.
+type handler struct {
+	http *HTTP
+	next http.Handler
+}
+
+func (s *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if c, _ := r.Context().Value(connKey{}).(*Conn); c != nil {
+		q := c.begin(r)
+		defer c.end(q)
+	}
+	if p := s.http.phase.Load(); p != serving {
+		s.http.mark(w, r, p)
+		if p == refusing {
+			s.http.refuse(w)
+			return
+		}
+	}
+	s.next.ServeHTTP(w, r)
+}
+
+type connKey struct{}
+
+// owner returns the Conn at the bottom of nc, or nil.
+func owner(nc net.Conn) *Conn {
+	for {
+		switch c := nc.(type) {
+		case *Conn:
+			return c
+		case interface{ UnencryptedNetConn() net.Conn }: // net/http's wrapper around h2c
+			nc = c.UnencryptedNetConn()
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// noTLS ends Serve when the listener turns out to do TLS. net/http would take a
+// *Conn over a *tls.Conn for a plain connection: no HTTP/2, no Request.TLS.
+type noTLS struct{ *listener }
+
+func (l noTLS) Accept() (net.Conn, error) {
+	c, err := l.listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := c.(*Conn).Conn.(*tls.Conn); ok {
+		c.Close()
+		return nil, errors.New("conns: serve a TLS listener: give Serve the listener beneath it and set TLSConfig on the http.Server")
+	}
+	return c, nil
+}
