@@ -1,0 +1,232 @@
+package segue
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/conns"
+)
+
+const (
+	// retryAfter is what a refused client is told: by then a service that is
+	// being restarted is back.
+	retryAfter = time.Second
+	// handlerGrace is how long handlers have to return once their connection
+	// was cut, before they are called deaf and their stacks are taken down.
+	handlerGrace = 500 * time.Millisecond
+	// waitTick is how often a wait looks for idle connections and says what it
+	// waits for.
+	waitTick = time.Second
+)
+
+// leave begins to leave, for good or because a successor serves. It returns
+// when the phase has changed; the leaving itself goes on beside the loop. A
+// service that leaves already goes on doing so.
+func (m *machine) leave(reason string, successor bool) error {
+	if m.phase >= Draining {
+		return nil
+	}
+	if m.handing != nil {
+		// Give the successor up first; it ends with a report of its own.
+		m.handing.cancel(errors.New("the old process was told to leave: " + reason))
+	}
+	ctx, force := context.WithCancelCause(context.Background())
+	m.force, m.leftAt = force, time.Now()
+	m.report.Reason, m.report.Successor = reason, successor
+	if !successor {
+		m.notify.Send("STOPPING=1")
+	}
+	m.enter(leave, reason)
+	if m.phase == Closing {
+		m.close(ctx)
+		return nil
+	}
+	d := &drain{m: m, successor: successor, handing: m.handing}
+	go m.async(func() error { return d.run(ctx) }, func(err error) {
+		if err != nil {
+			m.errs = append(m.errs, err)
+		}
+		m.enter(drained, "")
+		m.close(ctx)
+	})
+	return nil
+}
+
+// drain is one leaving, from the decision until nothing is in flight.
+type drain struct {
+	m         *machine
+	successor bool
+	handing   *handing
+
+	mu  sync.Mutex
+	cut []conns.Cut
+}
+
+// run follows the order that loses nothing: accepting stops before goodbye,
+// goodbye comes before the wait, the wait before Shutdown.
+func (d *drain) run(ctx context.Context) error {
+	m := d.m
+	if d.handing != nil {
+		<-d.handing.done
+	}
+	inFlight, served := d.count()
+	if d.successor {
+		m.tasks.solo.stop()
+	} else {
+		d.lameDuck(ctx)
+	}
+	for _, s := range m.app.servers {
+		switch {
+		case d.successor || s.http == nil:
+			s.gate.Shut()
+		default:
+			s.http.Refuse(retryAfter)
+		}
+	}
+	began := time.Now()
+	errs := make([]error, len(m.app.servers))
+	var wg sync.WaitGroup
+	for i, s := range m.app.servers {
+		wg.Go(func() { errs[i] = d.server(ctx, s) })
+	}
+	stopTelling := d.tell(ctx, began)
+	wg.Wait()
+	stopTelling()
+	m.note(Step{Name: "drain", Took: time.Since(began), Budget: m.opts.DrainTimeout})
+	_, servedNow := d.count()
+	m.mu.Lock()
+	m.report.InFlight = inFlight
+	m.report.Cut = d.cut
+	m.report.Finished = max(0, min(int(servedNow-served), inFlight)-lost(d.cut))
+	m.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// lost counts what was cut in the middle of a request.
+func lost(cut []conns.Cut) (n int) {
+	for _, c := range cut {
+		if c.Reason == conns.ReasonInFlight {
+			n++
+		}
+	}
+	return n
+}
+
+// lameDuck goes on serving, so that load balancers have time to look away.
+func (d *drain) lameDuck(ctx context.Context) {
+	budget := d.m.opts.LameDuck
+	if budget == 0 {
+		return
+	}
+	began := time.Now()
+	for _, s := range d.m.app.servers {
+		if s.http != nil {
+			s.http.Announce()
+		}
+	}
+	select {
+	case <-time.After(budget):
+	case <-ctx.Done():
+	}
+	d.m.note(Step{Name: "lame duck", Took: time.Since(began), Budget: budget, Error: text(context.Cause(ctx))})
+}
+
+// server has one server leave.
+func (d *drain) server(ctx context.Context, s *server) error {
+	budget, cancel := context.WithTimeout(ctx, d.m.opts.DrainTimeout)
+	defer cancel()
+	if s.http == nil {
+		// It has its own way of waiting, and of cutting when the budget ends.
+		err := s.impl.Shutdown(budget)
+		d.note(s.other.Cut())
+		return ignoreEnd(err)
+	}
+	s.http.Announce()
+	d.wait(budget, s.http)
+	d.note(s.http.Cut())
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), handlerGrace)
+	defer cancel()
+	if s.http.Wait(grace) != nil {
+		d.m.mu.Lock()
+		d.m.report.Stacks = strings.Join(conns.Stacks(), "\n\n")
+		d.m.mu.Unlock()
+	}
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.m.opts.ShutdownTimeout)
+	defer cancel()
+	return ignoreEnd(s.http.Shutdown(down))
+}
+
+// wait returns when the server has no connection left or the budget ends.
+// Without a successor idle connections that could not be told leave earlier.
+func (d *drain) wait(budget context.Context, h *conns.HTTP) {
+	began := time.Now()
+	patience := d.m.opts.IdleTimeout
+	for {
+		round, cancel := context.WithTimeout(budget, min(waitTick, patience))
+		err := h.Wait(round)
+		cancel()
+		if err == nil || budget.Err() != nil {
+			return
+		}
+		if !d.successor && time.Since(began) >= patience {
+			d.note(h.CutIdle(patience))
+		}
+	}
+}
+
+// note puts what was cut into the report and tells about it.
+func (d *drain) note(cut []conns.Cut) {
+	d.mu.Lock()
+	d.cut = append(d.cut, cut...)
+	d.mu.Unlock()
+	for _, c := range cut {
+		d.m.out.emit(ConnectionCut{c})
+	}
+}
+
+// count is how many requests are in flight, and how many have been served.
+func (d *drain) count() (inFlight int, served uint64) {
+	for _, s := range d.m.app.servers {
+		if s.http != nil {
+			stats := s.http.Stats()
+			inFlight += stats.InFlight
+			served += stats.Served
+		}
+	}
+	return inFlight, served
+}
+
+// tell says about once a second what is still waited for.
+func (d *drain) tell(ctx context.Context, began time.Time) (stop func()) {
+	tick := time.NewTicker(waitTick)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			w := Waiting{Left: d.m.opts.DrainTimeout - time.Since(began)}
+			for _, s := range d.m.app.servers {
+				stats := s.stats()
+				w.Requests += stats.InFlight
+				w.Connections += stats.Open
+			}
+			d.m.out.emit(w)
+		}
+	})
+	return func() { tick.Stop(); close(done); wg.Wait() }
+}
+
+// ignoreEnd: a budget that ended is in the report as what was cut.
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

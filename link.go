@@ -1,0 +1,212 @@
+package segue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// Pauses between attempts to reach a supervisor that is being replaced.
+const (
+	redialFirst = 100 * time.Millisecond
+	redialMost  = 2 * time.Second
+)
+
+// Bounds of a report on the wire, where a message takes 64 KiB.
+const (
+	maxReported = 100
+	maxStacks   = 16 << 10
+)
+
+// link is this generation's side of the control wire. It owns one goroutine
+// that keeps the connection.
+type link struct {
+	m      *machine
+	path   string
+	cancel context.CancelFunc
+	done   chan struct{}
+	opened atomic.Bool // it has been told OPEN once
+
+	mu      sync.Mutex
+	now     *handover.Link // nil between two supervisors
+	isReady bool
+}
+
+// connect dials the supervisor, if there is one.
+func (m *machine) connect(ctx context.Context) error {
+	if m.in.Control == "" {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	l := &link{m: m, path: m.in.Control, cancel: cancel, done: make(chan struct{})}
+	if err := l.dial(ctx); err != nil {
+		cancel()
+		return err
+	}
+	m.link = l
+	go l.keep(ctx)
+	return nil
+}
+
+// dial connects, says who we are and, if we are, that we are ready.
+func (l *link) dial(ctx context.Context) error {
+	peer, err := handover.DialControl(ctx, l.path)
+	if err != nil {
+		return err
+	}
+	now := handover.NewLink(peer, l.handle)
+	hello := handover.Fields{
+		"GENERATION": strconv.Itoa(l.m.in.Generation),
+		"PID":        strconv.Itoa(os.Getpid()),
+		"NAME":       l.m.opts.Name,
+	}
+	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
+	defer cancel()
+	if _, err := now.Call(ctx, handover.Hello, hello); err != nil {
+		now.Close()
+		return fmt.Errorf("the supervisor does not know this process: %w", err)
+	}
+	l.mu.Lock()
+	l.now = now
+	ready := l.isReady
+	l.mu.Unlock()
+	if ready {
+		_, err = now.Call(ctx, handover.Ready, nil)
+	}
+	return err
+}
+
+// keep dials again whenever the supervisor has gone. A generation that was
+// never told to open leaves instead: nobody can tell it any more. One that was
+// spawned by its predecessor goes on without: the predecessor was to leave.
+func (l *link) keep(ctx context.Context) {
+	defer close(l.done)
+	for {
+		l.mu.Lock()
+		now := l.now
+		l.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			now.Close()
+			return
+		case <-now.Done():
+			now.Close()
+		}
+		switch {
+		case !l.opened.Load():
+			l.m.do(func() error { return l.m.leave("the supervisor went away before it let this generation serve", false) })
+			<-ctx.Done()
+			return
+		case l.m.in.Predecessor > 0:
+			<-ctx.Done()
+			return
+		}
+		l.m.out.emit(Problem{errors.New("the supervisor is gone; this generation goes on serving and looks for a new one")})
+		for pause := redialFirst; l.dial(ctx) != nil; pause = min(2*pause, redialMost) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// ready tells the supervisor, beside the loop.
+func (l *link) ready(m *machine) {
+	l.mu.Lock()
+	l.isReady = true
+	now := l.now
+	l.mu.Unlock()
+	go now.Call(context.Background(), handover.Ready, nil)
+}
+
+// call asks something of the supervisor.
+func (l *link) call(ctx context.Context, v handover.Verb) error {
+	l.mu.Lock()
+	now := l.now
+	l.mu.Unlock()
+	_, err := now.Call(ctx, v, nil)
+	return err
+}
+
+// report tells the supervisor how the leaving went. What does not fit is left
+// out: the counts stay.
+func (l *link) report(r Report) error {
+	r.Cut = r.Cut[:min(len(r.Cut), maxReported)]
+	r.Stacks = r.Stacks[:min(len(r.Stacks), maxStacks)]
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	now := l.now
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	_, err = now.Call(ctx, handover.Account, handover.Fields{"REPORT": string(data)})
+	return err
+}
+
+func (l *link) close() {
+	l.cancel()
+	<-l.done
+}
+
+// handle does what the supervisor says.
+func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields, error) {
+	defer r.Close()
+	m := l.m
+	switch r.Verb {
+	case handover.Trial:
+		return nil, m.do(func() error {
+			if m.phase != Paused {
+				return fmt.Errorf("cannot be tried while the service is %v", m.phase)
+			}
+			return nil
+		})
+	case handover.Probe:
+		return nil, m.probe(r)
+	case handover.Check:
+		return nil, runChecks(ctx, m.registeredChecks())
+	case handover.Open, handover.Resume:
+		l.opened.Store(true)
+		return nil, m.do(m.open)
+	case handover.Pause:
+		return nil, m.do(m.pause)
+	case handover.Reload:
+		return nil, m.reload(ctx)
+	case handover.Drain:
+		return nil, m.do(func() error { return m.leave("a new generation serves", true) })
+	case handover.Stop:
+		return nil, m.do(func() error { return m.leave("the supervisor stops the service", false) })
+	}
+	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
+}
+
+// probe hands a connection that the supervisor made to the server it is for.
+func (m *machine) probe(r handover.Request) error {
+	if len(r.Files) != 1 {
+		return fmt.Errorf("cannot be probed with %d connections in one message: exactly one is expected", len(r.Files))
+	}
+	for _, s := range m.app.servers {
+		if s.name != r.Fields["SOCKET"] && !s.any {
+			continue
+		}
+		c, err := net.FileConn(r.Files[0])
+		if err != nil {
+			return fmt.Errorf("cannot take the probe connection: %w", err)
+		}
+		return s.gate.Inject(c)
+	}
+	return fmt.Errorf("cannot be probed: no server is called %q", r.Fields["SOCKET"])
+}

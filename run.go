@@ -1,0 +1,234 @@
+package segue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// ErrForced is what [Run] returns, joined with other errors, when a second
+// signal cut the leaving short.
+var ErrForced = errors.New("the service was forced to leave before it had finished")
+
+// flushTimeout is how long Run waits at the end for a slow event sink.
+const flushTimeout = time.Second
+
+// Run runs a service from its start to its end: it calls setup, serves, obeys
+// signals and the supervisor, leaves without loss and returns. It never exits
+// the process. It may be called once in a process, since sockets and
+// environment that were inherited are used up.
+//
+// Run returns nil when the service left in order, also when connections were
+// cut at the end of a budget: those are in the report. Otherwise the error
+// joins everything that went wrong: a failed setup, a server or task that
+// failed, cleanups that failed, [ErrForced].
+//
+// Signals (unless Options.NoSignals): TERM and INT leave, a second one forces;
+// HUP reloads; USR2 hands over to a new process of the same program file, or
+// asks the supervisor to; QUIT emits a [Goroutines] event. Ending ctx leaves.
+func Run(ctx context.Context, o Options, setup func(ctx context.Context, app *App) error) error {
+	origin, err := whereFrom()
+	if err != nil {
+		return err
+	}
+	in, err := handover.Inherit()
+	if err != nil {
+		return fmt.Errorf("cannot read what was inherited: %w", err)
+	}
+	return newMachine(o, in, origin).run(ctx, setup)
+}
+
+// machine is one service. The goroutine of run owns it: other goroutines send
+// it calls, and read only what is marked as shared.
+type machine struct {
+	opts   Options
+	in     handover.Inheritance
+	origin origin // how to start a successor
+	app    *App
+	out    *outlet            // shared
+	notify *handover.Notifier // shared
+	calls  chan call          // shared
+	ended  chan struct{}      // shared; closed when calls are no longer received
+
+	phase   Phase
+	current atomic.Int32 // shared: the phase, for readers
+	reason  string       // why it leaves
+	errs    []error      // what Run returns
+
+	abortStart context.CancelCauseFunc
+	startEnded chan struct{} // shared; closed when setup, sockets and checks are over
+	link       *link         // to the supervisor; nil without one
+	tasks      tasks
+	handing    *handing                // a handover under way; nil when none is
+	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
+
+	leftAt    time.Time  // when the leaving began
+	reloading sync.Mutex // one round of reloads at a time
+
+	mu     sync.Mutex
+	report Report // steps are noted from several goroutines
+}
+
+// call is something for the loop to do: f runs in the goroutine that owns the
+// machine, and done gets its result after it has.
+type call struct {
+	f    func() error
+	done chan error
+}
+
+func newMachine(o Options, in handover.Inheritance, from origin) *machine {
+	m := &machine{
+		opts: o.withDefaults(), in: in, origin: from,
+		notify: handover.NewNotifier(in.NotifySocket),
+		calls:  make(chan call), ended: make(chan struct{}), startEnded: make(chan struct{}),
+	}
+	m.app = &App{m: m}
+	m.out = newOutlet(m.opts.Events)
+	m.report = Report{Service: m.opts.Name, Generation: in.Generation, PID: os.Getpid()}
+	return m
+}
+
+func (m *machine) run(ctx context.Context, setup func(context.Context, *App) error) error {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	signals, stopSignals := m.signals()
+	defer stopSignals()
+	watchdog, stopWatchdog := m.watchdog()
+	defer stopWatchdog()
+
+	if err := m.connect(work); err != nil {
+		m.out.close(flushTimeout)
+		return err
+	}
+	starting, abortStart := context.WithCancelCause(work)
+	m.abortStart = abortStart
+	go m.async(func() error { return m.prepare(starting, setup) }, m.whenPrepared)
+	gone := ctx.Done()
+	for m.phase != Stopped {
+		select {
+		case c := <-m.calls:
+			c.done <- c.f()
+		case s := <-signals:
+			m.signal(s)
+		case <-watchdog:
+			m.notify.Send("WATCHDOG=1")
+		case <-gone:
+			gone = nil
+			m.leave("context ended: "+context.Cause(ctx).Error(), false)
+		}
+	}
+	close(m.ended)
+	if m.link != nil {
+		m.link.close()
+	}
+	m.notify.Close()
+	m.out.close(flushTimeout)
+	return errors.Join(m.errs...)
+}
+
+// do has the owner run f and returns after it has.
+func (m *machine) do(f func() error) error {
+	c := call{f, make(chan error, 1)}
+	select {
+	case m.calls <- c:
+		return <-c.done
+	case <-m.ended:
+		return errors.New("the service has ended")
+	}
+}
+
+// async runs work beside the loop, and then in the loop what follows from it.
+func (m *machine) async(work func() error, then func(error)) {
+	err := work()
+	m.do(func() error { then(err); return nil })
+}
+
+// enter takes the step and tells everybody. It is the one writer of the phase.
+func (m *machine) enter(s step, reason string) error {
+	to, err := m.phase.next(s)
+	if err != nil {
+		return err
+	}
+	if from := m.phase; from != to {
+		m.phase = to
+		m.current.Store(int32(to))
+		m.out.emit(PhaseChanged{from, to, reason})
+		m.notify.Send("STATUS=" + to.String())
+	}
+	return nil
+}
+
+// whenPrepared: with a supervisor the gates stay shut until it says OPEN.
+func (m *machine) whenPrepared(err error) {
+	close(m.startEnded)
+	if m.phase != Starting {
+		return // it was told to leave meanwhile
+	}
+	if err != nil {
+		m.fail(err)
+		m.leave("the start failed", false)
+		return
+	}
+	for _, s := range m.app.servers {
+		go m.async(s.serve, func(err error) {
+			if err != nil && m.phase < Draining {
+				m.fail(err)
+				m.leave(err.Error(), false)
+			}
+		})
+	}
+	m.enter(prepared, "")
+	m.tasks.start(m)
+	if m.link != nil {
+		m.link.ready(m)
+	}
+	if m.in.Predecessor == 0 {
+		if m.link == nil {
+			m.open()
+		}
+		m.notify.Send("READY=1")
+	}
+}
+
+// open lets connections in.
+func (m *machine) open() error {
+	if err := m.enter(open, ""); err != nil {
+		return err
+	}
+	for _, s := range m.app.servers {
+		s.gate.Open()
+	}
+	m.tasks.startSolo(m)
+	return nil
+}
+
+// pause stops accepting, reversibly; what was accepted goes on.
+func (m *machine) pause() error {
+	if err := m.enter(pause, ""); err != nil {
+		return err
+	}
+	for _, s := range m.app.servers {
+		s.gate.Shut()
+	}
+	return nil
+}
+
+// fail keeps an error for Run to return.
+func (m *machine) fail(err error) {
+	m.errs = append(m.errs, err)
+	m.out.emit(Problem{err})
+}
+
+// note puts a step into the report. Any goroutine may.
+func (m *machine) note(s Step) {
+	m.mu.Lock()
+	m.report.Steps = append(m.report.Steps, s)
+	m.mu.Unlock()
+	m.out.emit(StepEnded{s})
+}

@@ -1,0 +1,146 @@
+package segue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/conns"
+	"github.com/segue-go/segue/handover"
+)
+
+// readHeaderTimeout of servers that the user did not make: a client that never
+// finishes its headers must not hold a connection for ever.
+const readHeaderTimeout = 10 * time.Second
+
+// anySocket is the name a server has when it takes the one socket there is.
+const anySocket = "web"
+
+// server is one named socket with what serves it.
+type server struct {
+	name, addr string
+	any        bool // takes the only inherited socket, whatever its name
+	impl       Server
+
+	ln    net.Listener
+	gate  *conns.Gate
+	http  *conns.HTTP    // when impl is an *http.Server
+	other *conns.Tracker // otherwise
+	owned bool           // the path of a unix socket is ours to remove
+}
+
+// bind finds or opens the socket and puts the connection layer on it; the gate
+// is shut. inherited loses the socket that was taken.
+func (s *server) bind(in *handover.Inheritance) error {
+	inherited := false
+	for i, sock := range in.Sockets {
+		if sock.Name != s.name && !(s.any && len(in.Sockets) == 1) {
+			continue
+		}
+		ln, err := sock.Listener()
+		if err != nil {
+			return err
+		}
+		sock.File.Close()
+		in.Sockets = append(in.Sockets[:i:i], in.Sockets[i+1:]...)
+		s.ln, inherited = ln, true
+		break
+	}
+	if !inherited {
+		if err := s.listen(); err != nil {
+			return err
+		}
+	}
+	s.owned = !inherited || in.Predecessor > 0
+	s.gate = conns.NewGate(s.ln)
+	s.gate.Shut()
+	if hs, ok := s.impl.(*http.Server); ok {
+		s.http = conns.NewHTTP(hs)
+	} else {
+		s.other = &conns.Tracker{}
+	}
+	return nil
+}
+
+// listen opens addr. A unix socket that nobody listens on any more is replaced.
+func (s *server) listen() error {
+	network, address, err := handover.SplitAddr(s.addr)
+	if err != nil {
+		return fmt.Errorf("cannot serve %q: %w", s.name, err)
+	}
+	if network == "unix" {
+		if err := removeDead(address); err != nil {
+			return fmt.Errorf("cannot serve %q: %w", s.name, err)
+		}
+	}
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		hint := ""
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			hint = "; stop what listens there, or choose another address"
+		case errors.Is(err, syscall.EACCES):
+			hint = "; choose a port of 1024 or above, or have the socket passed to the service"
+		}
+		return fmt.Errorf("cannot serve %q: %w%s", s.name, err, hint)
+	}
+	if u, ok := ln.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	s.ln = ln
+	return nil
+}
+
+// removeDead removes the file of a unix socket whose process is gone.
+func removeDead(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is in the way and is not a socket; move it away", path)
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("%s is in use; stop what listens there, or choose another path", path)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	return err
+}
+
+// serve runs until the server has been shut down; any other end is an error.
+func (s *server) serve() error {
+	var err error
+	if s.http != nil {
+		err = s.http.Serve(s.gate)
+	} else {
+		err = s.impl.Serve(s.other.Listener(s.gate))
+	}
+	if err != nil {
+		return fmt.Errorf("server %q failed: %w", s.name, err)
+	}
+	return nil
+}
+
+// stats counts the server's connections.
+func (s *server) stats() conns.Stats {
+	if s.http != nil {
+		return s.http.Stats()
+	}
+	return s.other.Stats()
+}
+
+// removePath removes a unix socket that this lineage opened, when it ends.
+func (s *server) removePath() {
+	if s.owned && s.ln != nil && s.ln.Addr().Network() == "unix" {
+		os.Remove(s.ln.Addr().String())
+	}
+}

@@ -1,0 +1,137 @@
+package segue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// Pauses between two attempts of a check while the service starts.
+const (
+	firstPause = 50 * time.Millisecond
+	mostPause  = time.Second
+)
+
+// prepare runs setup, opens the sockets and waits for the checks. It runs
+// beside the loop, so that a signal is heard while setup hangs.
+func (m *machine) prepare(ctx context.Context, setup func(context.Context, *App) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.StartTimeout,
+		fmt.Errorf("the start took longer than %v", m.opts.StartTimeout))
+	defer cancel()
+	began := time.Now()
+	err := guard("setup", func() error { return setup(ctx, m.app) })
+	err = errors.Join(err, m.app.freeze())
+	m.note(Step{Name: "setup", Took: time.Since(began), Budget: m.opts.StartTimeout, Error: text(err)})
+	if err != nil {
+		return fmt.Errorf("setup failed: %w", err)
+	}
+	if err := m.bind(); err != nil {
+		return err
+	}
+	began = time.Now()
+	err = m.awaitChecks(ctx)
+	m.note(Step{Name: "checks", Took: time.Since(began), Budget: m.opts.StartTimeout, Error: text(err)})
+	return err
+}
+
+// bind gives every server its socket and refuses sockets that nobody wants: a
+// client that connects to one would wait for ever.
+func (m *machine) bind() error {
+	var errs []error
+	total := len(m.in.Sockets)
+	for _, s := range m.app.servers {
+		before := len(m.in.Sockets)
+		if err := s.bind(&m.in); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m.out.emit(Listening{s.name, s.ln.Addr().String(), len(m.in.Sockets) < before})
+	}
+	for _, sock := range m.in.Sockets {
+		err := fmt.Errorf("cannot use inherited socket %q: no server has that name; rename one of the %d sockets that were passed or the server", sock.Name, total)
+		sock.File.Close()
+		if m.in.Predecessor > 0 {
+			// The old version served it and this one does not: that is what an upgrade may do.
+			m.out.emit(Problem{err})
+			continue
+		}
+		errs = append(errs, err)
+	}
+	m.in.Sockets = nil
+	if m.in.Solo == nil && slices.ContainsFunc(m.app.tasks, func(t task) bool { return t.solo }) {
+		// Where it cannot be had there is no successor to exclude either.
+		m.in.Solo, _ = handover.NewSoloLock()
+	}
+	return errors.Join(errs...)
+}
+
+// awaitChecks runs all checks side by side, each until it passes.
+func (m *machine) awaitChecks(ctx context.Context) error {
+	return forEach(m.registeredChecks(), func(c named) error {
+		pause := firstPause
+		for {
+			err := guard("check", func() error { return c.f(ctx) })
+			if err == nil {
+				return nil
+			}
+			m.out.emit(CheckFailed{c.name, err})
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("cannot become ready: check %q does not pass (%w): %w", c.name, context.Cause(ctx), err)
+			case <-time.After(pause):
+				pause = min(2*pause, mostPause)
+			}
+		}
+	})
+}
+
+// registeredChecks may be called at any time.
+func (m *machine) registeredChecks() []named {
+	m.app.mu.Lock()
+	defer m.app.mu.Unlock()
+	return m.app.checks[:len(m.app.checks):len(m.app.checks)]
+}
+
+// runChecks runs all checks side by side, once.
+func runChecks(ctx context.Context, checks []named) error {
+	return forEach(checks, func(c named) error {
+		if err := guard("check", func() error { return c.f(ctx) }); err != nil {
+			return fmt.Errorf("check %q: %w", c.name, err)
+		}
+		return nil
+	})
+}
+
+// forEach runs f for all at once and joins their errors in order.
+func forEach(all []named, f func(named) error) error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, n := range all {
+		wg.Go(func() { errs[i] = f(n) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// guard turns a panic of the user's code into an error with its stack.
+func guard(what string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s panicked: %v\n%s", what, p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
