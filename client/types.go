@@ -1,0 +1,175 @@
+package client
+
+import "time"
+
+// APIVersion is the version of the control API; it stands in every path.
+const APIVersion = 1
+
+// State of a supervised service.
+type State string
+
+// The states of a service.
+const (
+	Starting   State = "starting"    // the first generation, or the next one after a crash, is coming up
+	Serving    State = "serving"     // a generation serves
+	Restarting State = "restarting"  // a generation serves, another one is coming up beside it
+	BackingOff State = "backing off" // nothing serves; the next start is due after a pause
+	Stopping   State = "stopping"    // told to stop; generations drain
+	Stopped    State = "stopped"     // ended in order
+	Failed     State = "failed"      // nothing serves and nothing will be tried; Reason says why
+)
+
+// Status of a service and its supervisor.
+type Status struct {
+	Service       string       `json:"service"`
+	State         State        `json:"state"`
+	Reason        string       `json:"reason,omitempty"` // of a state that is not the usual one
+	Since         time.Time    `json:"since"`            // of the state
+	SupervisorPID int          `json:"supervisor_pid"`
+	Version       string       `json:"version"` // of the supervisor
+	Sockets       []Socket     `json:"sockets"`
+	Generations   []Generation `json:"generations"` // alive, oldest first
+	Restarts      int          `json:"restarts"`    // done since the supervisor started
+	RolledBack    int          `json:"rolled_back"`
+	Crashes       int          `json:"crashes"`
+	LastReport    *Report      `json:"last_report,omitempty"`
+}
+
+// Socket is a named socket that the supervisor owns.
+type Socket struct {
+	Name string `json:"name"`
+	Addr string `json:"addr"` // as bound: host:port or unix:/path
+}
+
+// Role of a generation.
+type Role string
+
+// The roles of a generation.
+const (
+	RoleStarting Role = "starting" // not ready yet
+	RoleTrial    Role = "trial"    // ready; gets probe connections only
+	RoleServing  Role = "serving"  // accepts
+	RolePaused   Role = "paused"   // its successor is on probation
+	RoleDraining Role = "draining" // finishes what it has
+	RoleEnding   Role = "ending"   // unwanted, about to be gone
+)
+
+// Generation is one process of the service.
+type Generation struct {
+	Number  int       `json:"number"`
+	PID     int       `json:"pid"`
+	Role    Role      `json:"role"`
+	Binary  string    `json:"binary"`
+	Started time.Time `json:"started"`
+	Status  string    `json:"status,omitempty"` // what it says of itself (STATUS=)
+	Managed bool      `json:"managed"`          // it speaks the control wire: can be tried, paused, resumed
+}
+
+// RestartRequest asks for a restart. The zero value restarts what runs.
+type RestartRequest struct {
+	Binary string `json:"binary,omitempty"` // program of the new generation; "" is the present one
+}
+
+// Outcome of a restart or a stop.
+type Outcome string
+
+// The outcomes.
+const (
+	Done       Outcome = "done"
+	RolledBack Outcome = "rolled back" // the old generation serves, as before
+	Broken     Outcome = "failed"      // nothing serves
+	Forced     Outcome = "forced"      // it ended, but not in order
+)
+
+// Report is the account of a restart or a stop.
+type Report struct {
+	Service    string        `json:"service"`
+	Action     string        `json:"action"` // restart, stop
+	Outcome    Outcome       `json:"outcome"`
+	From       *Generation   `json:"from,omitempty"`
+	To         *Generation   `json:"to,omitempty"` // also when it failed
+	FailedStep string        `json:"failed_step,omitempty"`
+	Reason     string        `json:"reason,omitempty"`
+	Began      time.Time     `json:"began"`
+	Took       time.Duration `json:"took_ns"`
+	Steps      []Step        `json:"steps"`
+	Drain      *Drain        `json:"drain,omitempty"`  // of the generation that left
+	Output     []string      `json:"output,omitempty"` // the last lines of a generation that failed
+}
+
+// Step is one step of a restart: spawn, ready, trial, switch, probation, drain
+// or rollback.
+type Step struct {
+	Name  string        `json:"name"`
+	Began time.Time     `json:"began"`
+	Took  time.Duration `json:"took_ns"`
+	Note  string        `json:"note,omitempty"`
+	Error string        `json:"error,omitempty"`
+}
+
+// Drain is how a generation left, as far as it is known: InFlight to Cut are
+// what it said itself.
+type Drain struct {
+	Took     time.Duration `json:"took_ns"`
+	Exit     string        `json:"exit"`   // how its process ended
+	Killed   bool          `json:"killed"` // by the supervisor, because its time was over
+	Told     bool          `json:"told"`   // it has given an account of itself
+	InFlight int           `json:"in_flight"`
+	Finished int           `json:"finished"`
+	Cut      []Cut         `json:"cut,omitempty"`
+}
+
+// Cut is a connection that was closed at the end of a budget.
+type Cut struct {
+	Kind   string        `json:"kind"`
+	State  string        `json:"state"`
+	Method string        `json:"method,omitempty"`
+	Path   string        `json:"path,omitempty"`
+	Remote string        `json:"remote"`
+	Age    time.Duration `json:"age_ns"`
+	Reason string        `json:"reason"`
+}
+
+// EventKind says which fields of an [Event] mean something.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventState      EventKind = "state"      // State, Text
+	EventGeneration EventKind = "generation" // Generation, Role
+	EventStep       EventKind = "step"       // Generation, Step; Ended says whether it is over
+	EventExit       EventKind = "exit"       // Generation, Text: how it ended
+	EventReport     EventKind = "report"     // Report
+	EventProblem    EventKind = "problem"    // Text
+	EventDropped    EventKind = "dropped"    // Text: this subscriber was too slow
+)
+
+// Event is something that happened to a service. A subscriber that is more than
+// 1024 events behind misses some, and is told so.
+type Event struct {
+	Time       time.Time `json:"time"`
+	Service    string    `json:"service"`
+	Kind       EventKind `json:"kind"`
+	Generation int       `json:"generation,omitempty"`
+	PID        int       `json:"pid,omitempty"`
+	Role       Role      `json:"role,omitempty"`
+	State      State     `json:"state,omitempty"`
+	Step       *Step     `json:"step,omitempty"`
+	Ended      bool      `json:"ended,omitempty"`
+	Text       string    `json:"text,omitempty"`
+	Report     *Report   `json:"report,omitempty"`
+}
+
+// Error is a refusal by the supervisor: what could not be done, and what to do.
+type Error struct {
+	Message string `json:"error"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Error is the message, and the hint if there is one.
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + "; " + e.Hint
+}
