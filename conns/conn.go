@@ -21,6 +21,7 @@ type Conn struct {
 	// heard: a byte was read since the connection was accepted, or became idle.
 	// The hot path of Read is one load.
 	heard atomic.Bool
+	http2 atomic.Bool // kind is kindHTTP2, for those who have no time for mu
 
 	mu      sync.Mutex
 	state   http.ConnState
@@ -95,56 +96,66 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// enter follows net/http's ConnState and returns the state before.
+// enter follows net/http's ConnState and returns the state before. On HTTP/1 it
+// leaves StateActive to begin, which is called next: the path of a request is
+// worth the trouble.
 func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
+	if s == http.StateActive && !c.http2.Load() {
+		return http.StateActive
+	}
 	now := c.tracker.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before = c.state
-	switch {
-	case before == http.StateClosed || s == http.StateClosed:
+	if before == http.StateClosed || s == http.StateClosed {
 		return before // Close is the last word, and more exact
-	case s == http.StateHijacked && c.request.kind == kindHTTP1:
-		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
+	}
+	switch {
 	case s == http.StateIdle:
 		c.heard.Store(false)
 		c.request = request{} // it would keep the whole request line in memory
+	case s == http.StateHijacked && c.request.kind == kindHTTP1:
+		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
 	}
 	c.state, c.since = s, now
 	return before
 }
 
-// speaks sets the protocol of the whole connection.
-func (c *Conn) speaks(k kind) {
+// speaksHTTP2 is called before the first frame, and before net/http's HTTP/2
+// reports any state.
+func (c *Conn) speaksHTTP2() {
+	c.http2.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kind = k
+	c.kind = kindHTTP2
 }
 
 // begin is called when a handler takes a request, end when it returns. On
 // HTTP/1 the request is in flight until its connection is idle again: by then
 // the response has been written.
 func (c *Conn) begin(r *http.Request) *request {
+	stream := r.ProtoMajor >= 2
 	q := &c.request
-	var now time.Duration
-	if r.ProtoMajor >= 2 {
+	if stream {
 		q = streamPool.Get().(*request)
-		now = c.tracker.now()
+		if !c.http2.Load() {
+			c.speaksHTTP2() // through a TLSNextProto that is the user's own
+		}
 	}
-	k := kindOf(r)
+	k, now := kindOf(r), c.tracker.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	q.method, q.path, q.kind, q.since = r.Method, r.URL.Path, k, c.since
+	q.method, q.path, q.kind, q.since = r.Method, r.URL.Path, k, now
 	c.running++
 	c.begun++
-	if q != &c.request {
-		c.kind = kindHTTP2
-		q.since = now
+	if stream {
 		q.next = c.streams
 		if q.next != nil {
 			q.next.prev = q
 		}
 		c.streams = q
+	} else if c.state != http.StateClosed {
+		c.state, c.since = http.StateActive, now
 	}
 	return q
 }

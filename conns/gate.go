@@ -197,12 +197,13 @@ func (g *Gate) Inject(c net.Conn) error {
 }
 
 // Close closes this process's descriptor of the socket and releases every
-// Accept. Connections that were injected and never accepted are closed.
+// Accept. Connections that were injected and never accepted are closed. Closing
+// again does nothing.
 func (g *Gate) Close() error {
 	g.mu.Lock()
 	if g.state == gateClosed {
 		g.mu.Unlock()
-		return net.ErrClosed
+		return nil
 	}
 	g.state = gateClosed
 	left := g.injected

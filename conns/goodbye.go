@@ -68,15 +68,9 @@ func (h *HTTP) goAway() {
 // wrong while this process is the one that accepts: announced, it serves such
 // connections until the next goAway; refusing, it answers first, see mark.
 func (h *HTTP) greet(c *Conn, before http.ConnState) {
-	if before == http.StateNew && h.waiting.Load() && h.phase.Load() == announced && c.isHTTP2() {
+	if before == http.StateNew && h.waiting.Load() && h.phase.Load() == announced && c.http2.Load() {
 		h.goAway()
 	}
-}
-
-func (c *Conn) isHTTP2() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.kind == kindHTTP2
 }
 
 // setUpHTTP2 gives the server net/http's own HTTP/2, but with a handle on it.
@@ -114,7 +108,7 @@ func (h *HTTP) setUpHTTP2() {
 		}
 		second.TLSNextProto[proto] = func(srv *http.Server, tc *tls.Conn, next http.Handler) {
 			if c := owner(tc); c != nil {
-				c.speaks(kindHTTP2)
+				c.speaksHTTP2()
 			}
 			serve(srv, tc, next)
 		}
