@@ -16,7 +16,7 @@
 //
 // # What is promised
 //
-//  1. No connection is closed before Cut, except those that net/http closes
+//  1. No connection is closed before Cut (or CutIdle), except those that net/http closes
 //     anyway: the response said Connection: close, a time-out that the
 //     *http.Server sets, a protocol error. [http.Server.Shutdown] and
 //     SetKeepAlivesEnabled(false) close idle connections under the client's
@@ -28,7 +28,7 @@
 //     shutdown(2) on it, unlinks its path unasked, or changes its blocking mode.
 //  4. Wait returns nil only when every connection has been closed and every
 //     handler of theirs has returned. It does not poll.
-//  5. Cut names everything that it closes.
+//  5. Cut and CutIdle name everything that they close.
 //  6. No user code runs under a lock of this package. No goroutine is started by it.
 //
 // # What is not
