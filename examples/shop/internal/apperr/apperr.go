@@ -14,6 +14,7 @@ type Kind int
 const (
 	Invalid     Kind = iota + 1 // the client must change the request
 	NotFound                    // the thing named does not exist
+	NotAllowed                  // the thing exists and cannot be used in this way
 	Conflict                    // the request contradicts what is stored
 	TooLarge                    // the body exceeds the configured limit
 	Unavailable                 // nothing is wrong with the request; later it may work
@@ -25,6 +26,8 @@ func (k Kind) String() string {
 		return "invalid"
 	case NotFound:
 		return "not_found"
+	case NotAllowed:
+		return "not_allowed"
 	case Conflict:
 		return "conflict"
 	case TooLarge:

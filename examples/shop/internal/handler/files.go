@@ -43,7 +43,7 @@ func (h *Uploads) Create(c *gin.Context) {
 func firstFile(r *http.Request) (io.Reader, error) {
 	form, err := r.MultipartReader()
 	if err != nil {
-		return nil, apperr.Wrap(apperr.Invalid, err, "the form cannot be read: %v", err)
+		return nil, apperr.New(apperr.Invalid, "the form cannot be read: %v", err)
 	}
 	for {
 		part, err := form.NextPart()
@@ -54,7 +54,7 @@ func firstFile(r *http.Request) (io.Reader, error) {
 		case errors.As(err, &tooLarge):
 			return nil, err
 		case err != nil:
-			return nil, apperr.Wrap(apperr.Invalid, err, "the form cannot be read: %v", err)
+			return nil, apperr.New(apperr.Invalid, "the form cannot be read: %v", err)
 		case part.FileName() != "":
 			return part, nil
 		}

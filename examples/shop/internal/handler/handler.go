@@ -47,7 +47,7 @@ func decode(c *gin.Context, v any) error {
 	case errors.Is(err, io.EOF):
 		return apperr.New(apperr.Invalid, "the body is empty: send JSON")
 	}
-	return apperr.Wrap(apperr.Invalid, err, "the body is not the JSON this route takes: %v", err)
+	return apperr.New(apperr.Invalid, "the body is not the JSON this route takes: %v", err)
 }
 
 // intParam parses a decimal between low and high, absent meaning def.

@@ -44,7 +44,7 @@ func (h *Status) Ready(c *gin.Context) {
 	default:
 	}
 	if err := h.ready(ctx); err != nil {
-		fail(c, apperr.Wrap(apperr.Unavailable, err, "not ready: %v", err))
+		fail(c, apperr.New(apperr.Unavailable, "not ready: %v", err))
 		return
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ready"})

@@ -63,6 +63,8 @@ func status(k apperr.Kind) int {
 		return http.StatusBadRequest
 	case apperr.NotFound:
 		return http.StatusNotFound
+	case apperr.NotAllowed:
+		return http.StatusMethodNotAllowed
 	case apperr.Conflict:
 		return http.StatusConflict
 	case apperr.TooLarge:

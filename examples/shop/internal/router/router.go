@@ -42,7 +42,7 @@ func New(h Handlers, log *slog.Logger) http.Handler {
 		middleware.RequestID,
 	)
 	r.NoRoute(func(c *gin.Context) { refuse(c, apperr.NotFound, "there is nothing at %s") })
-	r.NoMethod(func(c *gin.Context) { refuse(c, apperr.NotFound, c.Request.Method+" is not possible at %s") })
+	r.NoMethod(func(c *gin.Context) { refuse(c, apperr.NotAllowed, c.Request.Method+" is not possible at %s") })
 
 	r.GET("/healthz", h.Status.Health)
 	r.GET("/readyz", h.Status.Ready)
