@@ -17,6 +17,7 @@ type Conn struct {
 	net.Conn
 	tracker *Tracker
 	leaving <-chan struct{} // see Leaving
+	secure  bool            // under TLS: the first bytes are a handshake
 
 	// heard: a byte was read since the connection was accepted, or became idle.
 	// The hot path of Read is one load.

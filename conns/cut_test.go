@@ -2,6 +2,7 @@ package conns
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -108,6 +109,17 @@ func TestWaitKnowsHijackedConnections(t *testing.T) {
 	c.Close()
 	if err := h.Wait(budget(t, patience)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestHandshakeIsNoRequest(t *testing.T) {
+	h, g := serve(t, &http.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate()}}}, listen(t))
+	c := tls.Client(dial(t, g.Addr()), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if cut := h.Cut(); len(cut) != 1 || cut[0].Reason != ReasonSilent || cut[0].State != "new" {
+		t.Errorf("%+v", cut)
 	}
 }
 

@@ -79,11 +79,13 @@ func (h *HTTP) Serve(ln net.Listener) error {
 		return h.setupErr
 	}
 	serve := h.srv.Serve
-	if t := h.srv.TLSConfig; t != nil && (len(t.Certificates) > 0 || t.GetCertificate != nil || t.GetConfigForClient != nil) {
+	t := h.srv.TLSConfig
+	secure := t != nil && (len(t.Certificates) > 0 || t.GetCertificate != nil || t.GetConfigForClient != nil)
+	if secure {
 		serve = func(ln net.Listener) error { return h.srv.ServeTLS(ln, "", "") }
 	}
 	err := serve(noTLS{h.tracker.listener(ln, func(c *Conn) {
-		c.kind, c.leaving = kindHTTP1, h.leaving
+		c.kind, c.leaving, c.secure = kindHTTP1, h.leaving, secure
 	})})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

@@ -90,6 +90,12 @@ func serve(t testing.TB, srv *http.Server, ln net.Listener) (*HTTP, *Gate) {
 	return h, g
 }
 
+// hello is a handler that reads all and says hello.
+func hello(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	io.WriteString(w, "hello")
+}
+
 // client is a raw HTTP/1 client that never retries anything.
 type client struct {
 	net.Conn

@@ -115,6 +115,14 @@ func (c *Conn) look() (http.ConnState, kind) {
 	return state, k
 }
 
+// midRequest reports whether bytes came that belong to a request whose handler
+// has not been called. It needs c.mu. What comes on HTTP/2 between requests are
+// pings and the like; what comes first on TLS is the handshake, and as nobody
+// says when that ends, a first request is not noticed here before its handler is.
+func (c *Conn) midRequest() bool {
+	return c.heard.Load() && c.kind != kindHTTP2 && !(c.secure && c.state == http.StateNew)
+}
+
 // uses lists what the connection is used for, with the reason why it would be
 // cut now.
 func (c *Conn) uses() []Cut {
@@ -137,7 +145,7 @@ func (c *Conn) uses() []Cut {
 		return append(list, whole.of(&c.request, now, ReasonInFlight))
 	case state == http.StateActive:
 		whole.Reason = ReasonInFlight
-	case k != kindHTTP2 && c.heard.Load():
+	case c.midRequest():
 		whole.Reason = ReasonIncomplete
 	case state == http.StateIdle:
 		whole.Reason = ReasonIdle
