@@ -114,7 +114,7 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	switch {
 	case s == http.StateIdle:
 		c.heard.Store(false)
-		c.request = request{} // it would keep the whole request line in memory
+		c.request.method, c.request.path = "", "" // they keep the whole request line in memory
 	case s == http.StateHijacked && c.request.kind == kindHTTP1:
 		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
 	}
