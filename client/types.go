@@ -70,6 +70,14 @@ type RestartRequest struct {
 	Binary string `json:"binary,omitempty"` // program of the new generation; "" is the present one
 }
 
+// LogsRequest says which output of a service to show. The zero value is what the
+// newest generation has written so far.
+type LogsRequest struct {
+	Generation int  // 0 is the newest one
+	Follow     bool // go on with what comes; for Generation 0 also from every later one
+	Label      bool // begin each line with "service.generation | "
+}
+
 // Outcome of a restart or a stop.
 type Outcome string
 
@@ -160,16 +168,8 @@ type Event struct {
 	Report     *Report   `json:"report,omitempty"`
 }
 
-// Error is a refusal by the supervisor: what could not be done, and what to do.
-type Error struct {
-	Message string `json:"error"`
-	Hint    string `json:"hint,omitempty"`
-}
-
-// Error is the message, and the hint if there is one.
-func (e *Error) Error() string {
-	if e.Hint == "" {
-		return e.Message
-	}
-	return e.Message + "; " + e.Hint
+// Version says which supervisor answers.
+type Version struct {
+	Version string `json:"version"` // of the segue command that supervises
+	API     int    `json:"api"`     // see [APIVersion]
 }
