@@ -24,10 +24,15 @@ func (m *machine) close(ctx context.Context) {
 
 func (m *machine) closeAll(ctx context.Context) error {
 	// What a hung setup goes on to register is its own affair.
-	errs := []error{m.bounded(ctx, "end of the start", m.opts.TaskTimeout, func(context.Context) error {
-		<-m.startEnded
-		return nil
-	})}
+	var errs []error
+	select {
+	case <-m.startEnded:
+	default:
+		errs = append(errs, m.bounded(ctx, "end of the start", m.opts.TaskTimeout, func(context.Context) error {
+			<-m.startEnded
+			return nil
+		}))
+	}
 	m.tasks.stop()
 	errs = append(errs, m.bounded(ctx, "tasks", m.opts.TaskTimeout, func(context.Context) error {
 		m.tasks.wait()

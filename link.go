@@ -186,11 +186,26 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 	case handover.Reload:
 		return nil, m.reload(ctx)
 	case handover.Drain:
-		return nil, m.do(func() error { return m.leave("a new generation serves", true) })
+		return nil, m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true)
 	case handover.Stop:
-		return nil, m.do(func() error { return m.leave("the supervisor stops the service", false) })
+		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false)
 	}
 	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
+}
+
+// leaveWithin leaves with the supervisor's budget for the drain: it will not
+// wait for longer, whatever the service's own options say.
+func (m *machine) leaveWithin(budget, reason string, successor bool) error {
+	d, err := time.ParseDuration(budget)
+	if budget != "" && (err != nil || d < 0) {
+		return fmt.Errorf("cannot leave within %q: it is not a duration such as 30s", budget)
+	}
+	return m.do(func() error {
+		if budget != "" && m.phase < Draining {
+			m.opts.DrainTimeout = d
+		}
+		return m.leave(reason, successor)
+	})
 }
 
 // probe hands a connection that the supervisor made to the server it is for.

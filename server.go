@@ -1,13 +1,10 @@
 package segue
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/conns"
@@ -52,9 +49,11 @@ func (s *server) bind(in *handover.Inheritance) error {
 		break
 	}
 	if !inherited {
-		if err := s.listen(); err != nil {
-			return err
+		ln, err := handover.Listen(s.addr)
+		if err != nil {
+			return fmt.Errorf("cannot serve %q: %w", s.name, err)
 		}
+		s.ln = ln
 	}
 	s.owned = !inherited || in.Predecessor > 0
 	s.gate = conns.NewGate(s.ln)
@@ -65,55 +64,6 @@ func (s *server) bind(in *handover.Inheritance) error {
 		s.other = &conns.Tracker{}
 	}
 	return nil
-}
-
-// listen opens addr. A unix socket that nobody listens on any more is replaced.
-func (s *server) listen() error {
-	network, address, err := handover.SplitAddr(s.addr)
-	if err != nil {
-		return fmt.Errorf("cannot serve %q: %w", s.name, err)
-	}
-	if network == "unix" {
-		if err := removeDead(address); err != nil {
-			return fmt.Errorf("cannot serve %q: %w", s.name, err)
-		}
-	}
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		hint := ""
-		switch {
-		case errors.Is(err, syscall.EADDRINUSE):
-			hint = "; stop what listens there, or choose another address"
-		case errors.Is(err, syscall.EACCES):
-			hint = "; choose a port of 1024 or above, or have the socket passed to the service"
-		}
-		return fmt.Errorf("cannot serve %q: %w%s", s.name, err, hint)
-	}
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-	}
-	s.ln = ln
-	return nil
-}
-
-// removeDead removes the file of a unix socket whose process is gone.
-func removeDead(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is in the way and is not a socket; move it away", path)
-	}
-	c, err := net.Dial("unix", path)
-	if err == nil {
-		c.Close()
-		return fmt.Errorf("%s is in use; stop what listens there, or choose another path", path)
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return os.Remove(path)
-	}
-	return err
 }
 
 // serve runs until the server has been shut down; any other end is an error.

@@ -27,6 +27,7 @@ type Verb string
 const (
 	Hello   Verb = "HELLO"   // generation -> supervisor: who I am; the first message
 	Ready   Verb = "READY"   // generation -> supervisor: setup is done and every check passed
+	Account Verb = "ACCOUNT" // generation -> supervisor: how the leaving went, as JSON in REPORT
 	Upgrade Verb = "UPGRADE" // generation -> supervisor: asked (SIGUSR2) to be replaced
 	Trial   Verb = "TRIAL"   // gates are shut; probe connections may come
 	Probe   Verb = "PROBE"   // one connection, passed along, for the socket SOCKET

@@ -2,7 +2,6 @@ package handover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -19,6 +18,7 @@ const (
 	trialEvery         = 100 * time.Millisecond
 	probationEvery     = 250 * time.Millisecond
 	probationTolerates = 2 // failures in a row; one probe may meet a busy machine
+	exitNoticed        = 250 * time.Millisecond
 )
 
 // Generation is one process of the service as a [Restart] sees it: the new one
@@ -155,9 +155,7 @@ func (a *attempt) step(ctx context.Context, name StepName, do func(context.Conte
 	a.progress(s)
 	err := do(ctx, &s.Note)
 	if err != nil {
-		if errors.Is(err, ErrLinkClosed) {
-			a.awaitExit(ctx)
-		}
+		a.awaitExit(ctx)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -176,11 +174,13 @@ func (a *attempt) progress(s Step) {
 	}
 }
 
-// awaitExit: a link ends a moment before its process can be reaped.
+// awaitExit: a link or a probe ends a moment before its process can be reaped.
 func (a *attempt) awaitExit(ctx context.Context) {
+	late := time.NewTimer(exitNoticed)
+	defer late.Stop()
 	select {
 	case <-ctx.Done():
-	case <-time.After(time.Second):
+	case <-late.C:
 	}
 }
 
@@ -234,7 +234,8 @@ func (a *attempt) observe(ctx context.Context, d, every time.Duration, tolerate 
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for failures := 0; ; {
-		if err := a.prove(ctx); err == nil {
+		err := a.prove(ctx)
+		if err == nil {
 			failures = 0
 		} else if failures++; failures > tolerate || ctx.Err() != nil {
 			return err
@@ -246,7 +247,7 @@ func (a *attempt) observe(ctx context.Context, d, every time.Duration, tolerate 
 			*note = fmt.Sprintf("cut short: the old generation %v", a.Old.Err())
 			return nil
 		case <-end.C:
-			return nil
+			return err // the last word counts
 		case <-tick.C:
 		}
 	}

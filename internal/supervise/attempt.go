@@ -1,0 +1,314 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// outputLines is how much of a failed generation's output a report shows.
+const outputLines = 10
+
+// attempt is one start or restart under way. The loop holds at most one.
+type attempt struct {
+	old     *generation // nil when nothing serves
+	program string
+	next    *generation // set when it was spawned; only for the attempt's goroutine
+	cancel  context.CancelCauseFunc
+	done    chan struct{}      // closed when the outcome is decided
+	reply   chan client.Report // gets the report once the old generation has left; nil if nobody waits
+}
+
+// Restart puts a new generation in the place of the one that serves, and returns
+// when the old one has left or the attempt was rolled back. A refusal is a
+// *client.Error and changes nothing. When ctx ends the restart goes on: it is
+// the service's, not the caller's.
+func (s *Service) Restart(ctx context.Context, r client.RestartRequest) (client.Report, error) {
+	reply := make(chan client.Report, 1)
+	err := s.do(func() error {
+		program := s.program
+		if r.Binary != "" {
+			var err error
+			if program, err = s.config.program(r.Binary); err != nil {
+				return &client.Error{Message: err.Error()}
+			}
+		}
+		if err := s.enter(restart, ""); err != nil {
+			hint := "wait for it to end; `segue status` shows how far it is"
+			if s.view.state == client.Stopping {
+				hint = "start it anew when it has stopped"
+			}
+			return &client.Error{Message: err.Error(), Hint: hint}
+		}
+		if s.timer != nil {
+			s.timer.Stop()
+			s.timer = nil
+		}
+		s.begin(reply, program)
+		return nil
+	})
+	if err != nil {
+		return client.Report{}, err
+	}
+	select {
+	case report := <-reply:
+		return report, nil
+	case <-ctx.Done():
+		return client.Report{}, context.Cause(ctx)
+	}
+}
+
+// begin starts an attempt; program "" is the present one.
+func (s *Service) begin(reply chan client.Report, program string) {
+	if program == "" {
+		program = s.program
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	a := &attempt{program: program, cancel: cancel, done: make(chan struct{}), reply: reply}
+	if g := s.view.current; g != nil && g.Err() == nil && s.view.state == client.Restarting {
+		a.old = g
+	}
+	s.try = a
+	go s.run(ctx, a)
+}
+
+// run is the attempt's goroutine.
+func (s *Service) run(ctx context.Context, a *attempt) {
+	report := client.Report{Service: s.config.Name, Action: "restart", Began: time.Now()}
+	restart := handover.Restart{
+		Spawn: func(context.Context) (handover.Generation, error) {
+			g, err := s.spawn(a.program)
+			if err != nil {
+				return nil, err
+			}
+			a.next = g
+			return g, nil
+		},
+		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
+		ReadyTimeout: s.config.ReadyTimeout, Trial: s.config.Trial, Probation: s.config.Probation,
+		Progress: func(step handover.Step) { s.progress(a, step) },
+	}
+	if a.old != nil {
+		restart.Old = a.old
+		report.From = infoOf(a.old)
+	}
+	next, r := restart.Run(ctx)
+	report.To = infoOf(a.next)
+	report.Outcome, report.FailedStep, report.Reason = client.Outcome(r.Outcome), string(r.Failed), r.Reason
+	for _, st := range r.Steps {
+		report.Steps = append(report.Steps, client.Step{Name: string(st.Name), Began: st.Began, Took: st.Took, Note: st.Note, Error: st.Error})
+	}
+	if next == nil && a.next != nil {
+		<-a.next.retired // it was told to end: its output is complete then
+		report.Output = s.logs.tail(a.next.number, outputLines)
+	}
+	close(a.done)
+	s.do(func() error { s.decided(a, next != nil, report); return nil })
+	if next != nil && a.old != nil {
+		<-a.old.retired
+		report.Drain = &a.old.drain
+		report.Steps = append(report.Steps, client.Step{Name: string(handover.StepDrain), Began: time.Now().Add(-a.old.drain.Took), Took: a.old.drain.Took})
+	}
+	report.Took = time.Since(report.Began)
+	s.finish(a, report)
+}
+
+// finish gives the report to everybody. A first start is no restart.
+func (s *Service) finish(a *attempt, report client.Report) {
+	if a.old != nil || a.reply != nil || report.Outcome != client.Done {
+		s.mu.Lock()
+		s.view.last = &report
+		s.mu.Unlock()
+		s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
+	}
+	if a.reply != nil {
+		a.reply <- report
+	}
+}
+
+func infoOf(g *generation) *client.Generation {
+	if g == nil {
+		return nil
+	}
+	info := g.info()
+	return &info
+}
+
+// progress tells of a step, and gives the generations the roles that follow
+// from it.
+func (s *Service) progress(a *attempt, st handover.Step) {
+	e := client.Event{Kind: client.EventStep, Ended: st.Ended, Step: &client.Step{
+		Name: string(st.Name), Began: st.Began, Took: st.Took, Note: st.Note, Error: st.Error,
+	}}
+	if a.next != nil {
+		e.Generation, e.PID = a.next.number, a.next.process.PID
+	}
+	s.bus.publish(e)
+	failed := st.Error != ""
+	switch {
+	case st.Name == handover.StepTrial && !st.Ended:
+		s.become(a.next, client.RoleTrial)
+	case st.Name == handover.StepSwitch && st.Ended && !failed:
+		s.become(a.next, client.RoleServing)
+		if a.old != nil {
+			s.become(a.old, client.RolePaused)
+		}
+	case st.Name == handover.StepRollback && !st.Ended:
+		s.become(a.next, client.RoleEnding)
+	case st.Name == handover.StepRollback && st.Ended && a.old != nil && a.old.Err() == nil:
+		s.become(a.old, client.RoleServing)
+	}
+}
+
+// decided is the loop's part of the end of an attempt.
+func (s *Service) decided(a *attempt, serves bool, r client.Report) {
+	s.try = nil
+	if s.view.state == client.Stopping {
+		if serves {
+			a.next.leave(handover.Stop, s.config.DrainTimeout)
+		}
+		s.endIfGone()
+		return
+	}
+	reason := r.Reason
+	switch {
+	case serves:
+		s.mu.Lock()
+		if a.old != nil || a.reply != nil {
+			s.view.restarts++
+		}
+		s.view.current = a.next
+		s.mu.Unlock()
+		s.program = a.program
+		if !a.next.Steerable() {
+			s.become(a.next, client.RoleServing)
+		}
+		s.enter(up, "")
+		if a.old != nil {
+			s.become(a.old, client.RoleDraining)
+			a.old.leave(handover.Drain, s.config.DrainTimeout)
+		}
+		if !slices.Contains(s.view.alive, a.next) {
+			s.lost(a.next) // it was seen to end before it was the one that serves
+		}
+	case a.old != nil && a.old.Err() == nil:
+		s.mu.Lock()
+		s.view.rolledBack++
+		s.mu.Unlock()
+		s.enter(back, "")
+	default:
+		if a.next != nil && a.next.Err() != nil {
+			s.exitCode.Store(int32(max(1, a.next.process.ExitCode())))
+		}
+		s.enter(down, reason)
+		s.pause(0)
+	}
+}
+
+// ending is a stop under way.
+type ending struct {
+	began   time.Time
+	last    *generation
+	forced  bool
+	waiters []chan client.Report
+}
+
+// Stop ends the service in order and returns its report. A second caller gets
+// the same.
+func (s *Service) Stop(ctx context.Context) (client.Report, error) {
+	reply := make(chan client.Report, 1)
+	if err := s.do(func() error { s.end(reply); return nil }); err != nil {
+		return client.Report{}, err
+	}
+	select {
+	case r := <-reply:
+		return r, nil
+	case <-ctx.Done():
+		return client.Report{}, context.Cause(ctx)
+	}
+}
+
+// Force ends a service that is stopping without waiting any longer: every
+// generation is asked again, which cuts its drain short, and then killed.
+func (s *Service) Force() {
+	s.do(func() error {
+		if s.stopping != nil {
+			s.stopping.forced = true
+			for _, g := range s.view.alive {
+				g.force()
+			}
+		}
+		return nil
+	})
+}
+
+// end begins to stop. The attempt under way, if any, is rolled back first.
+func (s *Service) end(reply chan client.Report) {
+	if s.stopping == nil {
+		s.stopping = &ending{began: time.Now(), last: s.view.current}
+	}
+	if reply != nil {
+		s.stopping.waiters = append(s.stopping.waiters, reply)
+	}
+	if s.enter(stop, "") != nil {
+		return // it is stopping already
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	a := s.try
+	if a == nil {
+		s.endAll()
+		return
+	}
+	a.cancel(errors.New("the service was told to stop"))
+	go func() {
+		<-a.done
+		s.do(func() error { s.endAll(); return nil })
+	}()
+}
+
+func (s *Service) endAll() {
+	for _, g := range s.view.alive {
+		if g == s.view.current {
+			s.become(g, client.RoleDraining)
+		}
+		g.leave(handover.Stop, s.config.DrainTimeout)
+	}
+	s.endIfGone()
+}
+
+// endIfGone ends the loop when a stop was asked for and nothing is left.
+func (s *Service) endIfGone() {
+	if s.view.state != client.Stopping || len(s.view.alive) > 0 || s.try != nil {
+		return
+	}
+	if s.stopping == nil {
+		s.stopping = &ending{began: s.view.since, last: s.view.current} // it ended by itself
+	}
+	e := s.stopping
+	report := client.Report{
+		Service: s.config.Name, Action: "stop", Outcome: client.Done,
+		From: infoOf(e.last), Began: e.began, Took: time.Since(e.began),
+	}
+	if e.last != nil {
+		report.Drain = &e.last.drain
+		if e.last.drain.Killed {
+			report.Outcome, report.Reason = client.Forced, fmt.Sprintf("generation %d did not leave and was killed", e.last.number)
+		}
+	}
+	if e.forced {
+		report.Outcome, report.Reason = client.Forced, "it was not waited for"
+	}
+	s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
+	s.enter(gone, "")
+	for _, w := range e.waiters {
+		w <- report
+	}
+}

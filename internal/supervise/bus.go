@@ -1,0 +1,81 @@
+package supervise
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/client"
+)
+
+// behind is how many events a subscriber may not have read yet before some are
+// dropped: nobody waits for a slow one.
+const behind = 1024
+
+// bus carries events to subscribers. Safe for concurrent use.
+type bus struct {
+	service string
+	mu      sync.Mutex
+	closed  bool
+	subs    map[*subscriber]struct{}
+}
+
+type subscriber struct {
+	ch      chan client.Event
+	dropped int
+}
+
+func newBus(service string) *bus {
+	return &bus{service: service, subs: map[*subscriber]struct{}{}}
+}
+
+// subscribe's channel is closed by cancel or with the service.
+func (b *bus) subscribe() (<-chan client.Event, func()) {
+	s := &subscriber{ch: make(chan client.Event, behind)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		close(s.ch)
+		return s.ch, func() {}
+	}
+	b.subs[s] = struct{}{}
+	return s.ch, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if _, ok := b.subs[s]; ok {
+			delete(b.subs, s)
+			close(s.ch)
+		}
+	}
+}
+
+func (b *bus) publish(e client.Event) {
+	e.Service = b.service
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.subs {
+		if s.dropped > 0 && len(s.ch) < cap(s.ch)-1 {
+			s.ch <- client.Event{Time: e.Time, Service: e.Service, Kind: client.EventDropped,
+				Text: fmt.Sprintf("%d events were missed", s.dropped)}
+			s.dropped = 0
+		}
+		select {
+		case s.ch <- e:
+		default:
+			s.dropped++
+		}
+	}
+}
+
+func (b *bus) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for s := range b.subs {
+		close(s.ch)
+	}
+	clear(b.subs)
+}

@@ -1,0 +1,151 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// DefaultDrainTimeout is how long an old generation may take to leave.
+const DefaultDrainTimeout = 30 * time.Second
+
+// Config is one service. It is read once, by [New].
+type Config struct {
+	Name       string   // of the service, and of its directory
+	Argv       []string // program and arguments
+	Dir        string   // working directory of the service; "" is the supervisor's
+	Env        []string // K=V, added to the supervisor's environment
+	Listen     []Listen // sockets the service is given
+	RuntimeDir string   // of this service: sockets, lock and logs
+	Version    string   // of the supervisor, for its status
+
+	ReadyTimeout time.Duration
+	Trial        time.Duration
+	Probation    time.Duration
+	DrainTimeout time.Duration
+	Probe        *Probe // nil: only the generation's own checks
+}
+
+// Listen is a socket to own: Addr is host:port, :port or unix:/path.
+type Listen struct{ Name, Addr string }
+
+// Probe is a GET request that a generation on trial or probation must answer
+// with a status below 400. Socket "" is the one called "web", or the first.
+type Probe struct{ Socket, Path string }
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// check reports everything that is wrong, at once.
+func (c Config) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !validName.MatchString(c.Name) {
+		bad("cannot call a service %q: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit", c.Name)
+	}
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		bad("cannot run a service without a program: write it after --, as in `segue run -- ./shop`")
+	}
+	if c.Dir != "" {
+		if info, err := os.Stat(c.Dir); err != nil {
+			bad("cannot run the service in %s: %w", c.Dir, err)
+		} else if !info.IsDir() {
+			bad("cannot run the service in %s: it is not a directory", c.Dir)
+		}
+	}
+	for _, kv := range c.Env {
+		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" {
+			bad("cannot set environment %q: write NAME=VALUE", kv)
+		}
+	}
+	seen := map[string]string{}
+	for _, l := range c.Listen {
+		if err := handover.CheckName(l.Name); err != nil {
+			errs = append(errs, err)
+		}
+		if other, twice := seen[l.Name]; twice {
+			bad("cannot open two sockets called %q (%s and %s): give each a name of its own", l.Name, other, l.Addr)
+		}
+		seen[l.Name] = l.Addr
+		if _, _, err := handover.SplitAddr(l.Addr); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if p := c.Probe; p != nil {
+		if !strings.HasPrefix(p.Path, "/") {
+			bad("cannot probe %q: a path begins with /", p.Path)
+		}
+		if _, known := seen[p.Socket]; p.Socket != "" && !known {
+			bad("cannot probe socket %q: no --listen has that name", p.Socket)
+		} else if len(c.Listen) == 0 {
+			bad("cannot probe %s: the supervisor owns no socket; add --listen NAME=ADDR", p.Path)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		zero  bool // is allowed
+	}{
+		{"ready timeout", c.ReadyTimeout, false}, {"trial", c.Trial, true},
+		{"probation", c.Probation, true}, {"drain timeout", c.DrainTimeout, true},
+	} {
+		if d.value < 0 || d.value == 0 && !d.zero {
+			bad("cannot use %v as the %s: give it a positive duration such as 5s", d.value, d.name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// probeSocket is the socket that probes go to.
+func (c Config) probeSocket() string {
+	if c.Probe.Socket != "" {
+		return c.Probe.Socket
+	}
+	for _, l := range c.Listen {
+		if l.Name == "web" {
+			return l.Name
+		}
+	}
+	return c.Listen[0].Name
+}
+
+// program finds the binary the way a shell in the service's directory would,
+// and makes sure that it could be executed: a typing error must not cost the
+// generation that serves.
+func (c Config) program(name string) (string, error) {
+	path, err := lookPath(name, c.Dir)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cannot run %s: %w; build it, or correct the path", name, err)
+	case info.IsDir():
+		return "", fmt.Errorf("cannot run %s: it is a directory; name the program in it", path)
+	case info.Mode()&0o111 == 0:
+		return "", fmt.Errorf("cannot run %s: it is not executable; chmod +x it", path)
+	}
+	return path, nil
+}
+
+func lookPath(name, dir string) (string, error) {
+	if !strings.Contains(name, "/") {
+		for _, d := range filepath.SplitList(os.Getenv("PATH")) {
+			path := filepath.Join(d, name)
+			if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+				return filepath.Abs(path)
+			}
+		}
+		return "", fmt.Errorf("cannot run %s: it is not in PATH; write ./%s for a program in this directory", name, name)
+	}
+	if !filepath.IsAbs(name) && dir != "" {
+		name = filepath.Join(dir, name)
+	}
+	return filepath.Abs(name)
+}

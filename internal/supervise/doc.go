@@ -1,0 +1,22 @@
+// Package supervise owns the sockets of one service and the processes that
+// serve them: it starts, restarts, drains and ends generations.
+//
+// Guarantees:
+//
+//  1. The sockets are opened once and never closed while the service lives, so
+//     that a client that connects while nothing serves waits instead of being
+//     refused.
+//  2. One goroutine, that of [Service.Run], writes the state of the service and
+//     of its generations; the table in state.go is all that can happen.
+//  3. A restart is a transaction (handover.Restart): until the new generation
+//     has survived probation the old one can take the service back.
+//  4. Every generation that was started ends: it is asked, asked again, killed
+//     with its process group, and reaped.
+//  5. A service's output goes to a file: the end of the supervisor neither
+//     breaks nor blocks it.
+//
+// Not promised: a program that does not speak the control wire cannot be tried
+// or paused; it gets start-new-then-stop-old, and its report says so. The
+// package knows nothing of package segue: it supervises any program that speaks
+// systemd's contract.
+package supervise

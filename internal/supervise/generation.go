@@ -1,0 +1,202 @@
+package supervise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// The ladder at the end of a generation: asked to leave, and after its drain
+// budget and this much for its cleanups asked again, which forces it; then
+// killed. One that has never served has little to clean up.
+const (
+	cleanupPatience  = 15 * time.Second
+	unservedPatience = 2 * time.Second
+	forcedPatience   = 2 * time.Second
+)
+
+// generation is one process of the service. It is a handover.Generation; its
+// facts arrive from the hub and from the process, its role is the service's to
+// say.
+type generation struct {
+	number  int
+	binary  string
+	started time.Time
+	process *handover.Process
+	budget  time.Duration // for its drain
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	ending    sync.Once
+	retired   chan struct{} // closed when it has ended and how is
+	drain     client.Drain  // how it left; written before retired is closed
+	hurry     chan struct{} // closed when waiting for it is over
+	hurryOnce sync.Once
+
+	mu      sync.Mutex
+	link    *handover.Link
+	role    client.Role
+	status  string
+	account *client.Drain // what it said of its leaving
+	served  time.Time     // since when it accepts; zero if it never did
+}
+
+var _ handover.Generation = (*generation)(nil)
+
+func (g *generation) Ready() <-chan struct{} { return g.ready }
+func (g *generation) Done() <-chan struct{}  { return g.process.Done() }
+func (g *generation) Err() error             { return g.process.Err() }
+
+func (g *generation) Steerable() bool { return g.wire() != nil }
+
+func (g *generation) wire() *handover.Link {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.link
+}
+
+func (g *generation) Call(ctx context.Context, v handover.Verb) error {
+	return g.call(ctx, v, nil)
+}
+
+func (g *generation) call(ctx context.Context, v handover.Verb, f handover.Fields, files ...*os.File) error {
+	l := g.wire()
+	if l == nil {
+		return errors.New("the generation does not speak the control wire; build it with package segue")
+	}
+	_, err := l.Call(ctx, v, f, files...)
+	return err
+}
+
+// becomesReady notes that it has said so, over whichever wire.
+func (g *generation) becomesReady() { g.readyOnce.Do(func() { close(g.ready) }) }
+
+// attach makes l its control link.
+func (g *generation) attach(l *handover.Link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.link = l
+}
+
+// accountFor keeps what the generation says of its own leaving (ACCOUNT). The
+// JSON is that of segue's Report; what is not understood is left out.
+func (g *generation) accountFor(data string) {
+	var d client.Drain
+	if json.Unmarshal([]byte(data), &d) != nil {
+		return
+	}
+	d.Told = true
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.account = &d
+}
+
+func (g *generation) say(status string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.status = status
+}
+
+// become sets the role.
+func (g *generation) become(r client.Role) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.role = r
+	if r == client.RoleServing && g.served.IsZero() {
+		g.served = time.Now()
+	}
+}
+
+// servedFor is for how long it has accepted.
+func (g *generation) servedFor() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.served.IsZero() {
+		return 0
+	}
+	return time.Since(g.served)
+}
+
+func (g *generation) neverServed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.served.IsZero()
+}
+
+func (g *generation) info() client.Generation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return client.Generation{
+		Number: g.number, PID: g.process.PID, Role: g.role, Binary: g.binary,
+		Started: g.started, Status: g.status, Managed: g.link != nil,
+	}
+}
+
+// End begins to end a generation whose restart was rolled back.
+func (g *generation) End(graceful bool) {
+	if graceful {
+		g.leave(handover.Drain, g.budget)
+		return
+	}
+	g.leave(handover.Stop, 0)
+}
+
+// leave begins the ladder, once; retired is closed at its end.
+func (g *generation) leave(v handover.Verb, budget time.Duration) {
+	g.ending.Do(func() { go g.climb(v, budget) })
+}
+
+// force shortens whatever the ladder waits for.
+func (g *generation) force() { g.hurryOnce.Do(func() { close(g.hurry) }) }
+
+func (g *generation) climb(v handover.Verb, budget time.Duration) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+	err := g.call(ctx, v, handover.Fields{"BUDGET": budget.String()})
+	cancel()
+	if err != nil {
+		g.process.Signal(syscall.SIGTERM)
+	}
+	killed := false
+	patience := budget + cleanupPatience
+	if g.neverServed() {
+		patience = unservedPatience
+	}
+	if !g.ends(patience, g.hurry) {
+		g.process.Signal(syscall.SIGTERM)
+		if !g.ends(forcedPatience, nil) {
+			killed = true
+			g.process.Signal(os.Kill)
+			<-g.Done()
+		}
+	}
+	// Children that outlived it would hold its sockets and log.
+	g.process.Signal(os.Kill)
+	g.mu.Lock()
+	if g.account != nil {
+		g.drain = *g.account
+	}
+	g.mu.Unlock()
+	g.drain.Took, g.drain.Exit, g.drain.Killed = time.Since(began), g.Err().Error(), killed
+	close(g.retired)
+}
+
+func (g *generation) ends(within time.Duration, hurry <-chan struct{}) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-g.Done():
+		return true
+	case <-late.C:
+		return false
+	case <-hurry:
+		return false
+	}
+}

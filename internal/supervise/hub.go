@@ -1,0 +1,202 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// hub hears what generations say, over either wire, and gives it to the one
+// that said it. Strangers are refused. It owns a goroutine for each of its two
+// sockets.
+type hub struct {
+	publish func(client.Event)
+	upgrade func() // a generation asks to be replaced
+	control *handover.ControlListener
+	notify  *handover.NotifyListener
+	running sync.WaitGroup
+
+	// spawning is held while a child is started, until it is known: whoever asks
+	// about a pid waits for that.
+	spawning sync.Mutex
+
+	mu    sync.Mutex
+	known map[int]*generation // by number
+	links map[*handover.Link]struct{}
+}
+
+func openHub(dir string, publish func(client.Event), upgrade func()) (*hub, error) {
+	control, err := handover.ListenControl(controlSocket(dir))
+	if err != nil {
+		return nil, err
+	}
+	notify, err := handover.ListenNotify(notifySocket(dir))
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	return &hub{
+		publish: publish, upgrade: upgrade, control: control, notify: notify,
+		known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
+	}, nil
+}
+
+func (h *hub) start() {
+	h.running.Go(h.accept)
+	h.running.Go(h.receive)
+}
+
+func (h *hub) close() {
+	h.control.Close()
+	h.notify.Close()
+	h.running.Wait()
+	h.mu.Lock()
+	links := h.links
+	h.links = nil
+	h.mu.Unlock()
+	for l := range links {
+		l.Close()
+	}
+}
+
+// add makes a generation known, remove forgets it.
+func (h *hub) add(g *generation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known[g.number] = g
+}
+
+func (h *hub) remove(g *generation) {
+	h.mu.Lock()
+	delete(h.known, g.number)
+	h.mu.Unlock()
+	if l := g.wire(); l != nil {
+		l.Close()
+		h.mu.Lock()
+		delete(h.links, l)
+		h.mu.Unlock()
+	}
+}
+
+// find returns the generation that pid belongs to.
+func (h *hub) find(pid int) *generation {
+	h.spawning.Lock()
+	defer h.spawning.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.known {
+		if g.process.Owns(pid) {
+			return g
+		}
+	}
+	return nil
+}
+
+// leads says whether pid is the process of a generation. The caller holds
+// spawning.
+func (h *hub) leads(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.known {
+		if g.process.PID == pid {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *hub) problem(format string, args ...any) {
+	h.publish(client.Event{Kind: client.EventProblem, Text: fmt.Sprintf(format, args...)})
+}
+
+func (h *hub) accept() {
+	for {
+		peer, err := h.control.Accept()
+		switch {
+		case errors.Is(err, handover.ErrMalformed):
+			continue
+		case err != nil:
+			return
+		}
+		g := h.find(peer.PID)
+		if g == nil || peer.UID != os.Geteuid() {
+			h.problem("refused process %d of user %d at the control socket: it is not a generation of this service", peer.PID, peer.UID)
+			peer.Close()
+			continue
+		}
+		c := &caller{hub: h, g: g}
+		c.made.Add(1)
+		l := handover.NewLink(peer, c.handle)
+		c.link = l
+		c.made.Done()
+		h.mu.Lock()
+		if h.links != nil {
+			h.links[l] = struct{}{}
+		}
+		h.mu.Unlock()
+	}
+}
+
+// caller is a generation at the other end of a link.
+type caller struct {
+	hub  *hub
+	g    *generation
+	made sync.WaitGroup
+	link *handover.Link // set when made is done
+}
+
+func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields, error) {
+	defer r.Close()
+	c.made.Wait()
+	if r.Verb == handover.Hello {
+		if n, err := strconv.Atoi(r.Fields["GENERATION"]); err != nil || n != c.g.number {
+			return nil, fmt.Errorf("cannot greet generation %q: process %d is generation %d", r.Fields["GENERATION"], c.g.process.PID, c.g.number)
+		}
+		c.g.attach(c.link)
+		return nil, nil
+	}
+	if c.g.wire() != c.link {
+		return nil, fmt.Errorf("cannot do %s before HELLO", r.Verb)
+	}
+	switch r.Verb {
+	case handover.Ready:
+		c.g.becomesReady()
+	case handover.Account:
+		c.g.accountFor(r.Fields["REPORT"])
+	case handover.Upgrade:
+		c.hub.upgrade()
+	default:
+		return nil, fmt.Errorf("cannot do %s: the supervisor does not know it", r.Verb)
+	}
+	return nil, nil
+}
+
+func (h *hub) receive() {
+	for {
+		n, err := h.notify.Receive()
+		if err != nil && !errors.Is(err, handover.ErrMalformed) {
+			return
+		}
+		g := h.find(n.PID)
+		switch {
+		case g == nil || n.UID != os.Geteuid():
+			h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
+		case err != nil:
+			h.problem("generation %d: %v", g.number, err)
+		default:
+			if s, ok := n.Values["STATUS"]; ok {
+				g.say(s)
+			}
+			if n.Values["READY"] == "1" {
+				g.becomesReady()
+			}
+		}
+		n.Processed()
+	}
+}

@@ -1,0 +1,99 @@
+package supervise_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue"
+	"go.uber.org/goleak"
+)
+
+// The test binary is the service as well: TEST_SERVICE says how it behaves, one
+// fault in a generation above FAULT_AFTER.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_SERVICE") != "" {
+		os.Exit(service())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func service() int {
+	generation, _ := strconv.Atoi(os.Getenv("SEGUE_GENERATION"))
+	after, _ := strconv.Atoi(os.Getenv("FAULT_AFTER"))
+	fault, arg, _ := strings.Cut(os.Getenv("TEST_SERVICE"), ":")
+	if generation <= after {
+		fault = "none"
+	}
+	if fault == "exit" {
+		fmt.Println("this version is broken")
+		return 3
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
+		time.Sleep(d)
+		fmt.Fprint(w, os.Getpid())
+	})
+	mux.HandleFunc("/probe", func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case fault == "probe":
+			http.Error(w, "not well", http.StatusInternalServerError)
+		case fault == "diesintrial":
+			os.Exit(5)
+		}
+		if r.RemoteAddr == "" || !strings.Contains(r.RemoteAddr, ":") {
+			http.Error(w, "no address: "+r.RemoteAddr, http.StatusInternalServerError)
+		}
+	})
+	err := segue.Run(context.Background(), segue.Options{Events: func(e segue.Event) { fmt.Println(e) }},
+		func(ctx context.Context, app *segue.App) error {
+			switch fault {
+			case "hang":
+				select {}
+			case "late":
+				<-ctx.Done()
+				return ctx.Err()
+			case "setup":
+				return errors.New("the database is not there")
+			case "closefds":
+				for fd := 3; fd < 20; fd++ {
+					os.NewFile(uintptr(fd), "").Close()
+				}
+			case "check":
+				began := time.Now()
+				app.Check("mood", func(context.Context) error {
+					if time.Since(began) > 300*time.Millisecond {
+						return errors.New("bad")
+					}
+					return nil
+				})
+			}
+			app.HTTP("web", "127.0.0.1:0", mux)
+			app.Go("fault", func(ctx context.Context) error {
+				d, _ := time.ParseDuration(arg)
+				switch fault {
+				case "die": // a while after it was ready
+					select {
+					case <-time.After(d):
+						os.Exit(7)
+					case <-ctx.Done():
+					}
+				}
+				return nil
+			})
+			return nil
+		})
+	if err != nil {
+		fmt.Println("main:", err)
+		return 1
+	}
+	return 0
+}

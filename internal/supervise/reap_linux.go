@@ -1,0 +1,57 @@
+package supervise
+
+import (
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// reapOrphans is for PID 1: processes whose parents have ended become its
+// children, and stay as zombies unless it waits for them. It waits for each by
+// its pid, and never for a generation: that is for handover.Start, which owns
+// its exit status (a wait4(-1) would steal it).
+func (s *Service) reapOrphans() (stop func()) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-ended:
+				s.hub.spawning.Lock() // a generation that is being started is not known yet
+				for _, pid := range children() {
+					if !s.hub.leads(pid) {
+						var status unix.WaitStatus
+						unix.Wait4(pid, &status, unix.WNOHANG, nil)
+					}
+				}
+				s.hub.spawning.Unlock()
+			}
+		}
+	})
+	return func() { signal.Stop(ended); close(done); running.Wait() }
+}
+
+// children are the direct children of this process (proc(5)).
+func children() []int {
+	var pids []int
+	files, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		for _, field := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}

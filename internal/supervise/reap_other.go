@@ -1,0 +1,6 @@
+//go:build !linux
+
+package supervise
+
+// reapOrphans has nothing to do: containers are Linux's.
+func (s *Service) reapOrphans() (stop func()) { return func() {} }

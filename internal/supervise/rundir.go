@@ -1,0 +1,81 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// RuntimeDir is where supervisors keep their sockets, one directory a service:
+// $SEGUE_RUNTIME_DIR, else $XDG_RUNTIME_DIR/segue, else /run/segue for root,
+// else segue-UID in the directory for temporary files.
+func RuntimeDir() string {
+	if d := os.Getenv("SEGUE_RUNTIME_DIR"); d != "" {
+		return d
+	}
+	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		return filepath.Join(d, "segue")
+	}
+	if os.Geteuid() == 0 {
+		return "/run/segue"
+	}
+	return filepath.Join(os.TempDir(), "segue-"+strconv.Itoa(os.Getuid()))
+}
+
+// APISocket is where the supervisor with the runtime directory dir answers.
+func APISocket(dir string) string { return filepath.Join(dir, "api.sock") }
+
+func controlSocket(dir string) string { return filepath.Join(dir, "control.sock") }
+func notifySocket(dir string) string  { return filepath.Join(dir, "notify.sock") }
+
+// home is the directory of one service, locked by its supervisor. The lock, not
+// the presence of a file, says whether one lives: what a dead one left is taken
+// over.
+type home struct {
+	dir  string
+	lock *os.File
+}
+
+// openHome makes the directory, for this user only, and takes its lock.
+func openHome(name, dir string) (*home, error) {
+	hint := "choose a directory that you may write with SEGUE_RUNTIME_DIR"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the runtime directory %s: %w; %s", dir, err, hint)
+	}
+	// In a directory for temporary files somebody else may have been first.
+	if err := ownedAlone(dir); err != nil {
+		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; %s", dir, err, hint)
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write in the runtime directory %s: %w; %s", dir, err, hint)
+	}
+	ok, err := tryLock(f)
+	if err != nil || !ok {
+		pid, _ := os.ReadFile(path)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+		}
+		return nil, fmt.Errorf("cannot supervise %q: process %s does already; stop it with `segue stop --name %s`, or choose another --name",
+			name, strings.TrimSpace(string(pid)), name)
+	}
+	err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot write in the runtime directory %s: %w; %s", dir, err, hint)
+	}
+	return &home{dir, f}, nil
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
+
+// close gives the directory up. Logs stay.
+func (h *home) close() { h.lock.Close() }

@@ -1,0 +1,39 @@
+//go:build unix
+
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// tryLock: flock(2), since it ends with the process.
+func tryLock(f *os.File) (bool, error) {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// ownedAlone refuses a directory that others could have prepared.
+func ownedAlone(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return errors.New("it is not a directory")
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to user %d", st.Uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others may write in it (mode %v)", info.Mode().Perm())
+	}
+	return nil
+}

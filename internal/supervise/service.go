@@ -1,0 +1,349 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// Service is one supervised service. The goroutine of Run owns its state; other
+// goroutines send it calls, and read under mu.
+type Service struct {
+	config  Config
+	home    *home
+	sockets *sockets
+	logs    logs
+	bus     *bus
+	hub     *hub
+	solo    *os.File // nil where it cannot be had
+
+	probeTLS atomic.Bool   // the probed server turned out to speak TLS
+	calls    chan call     // to the loop
+	ended    chan struct{} // closed when the loop has
+	exitCode atomic.Int32  // of the service
+
+	mu     sync.Mutex // the loop writes under it, others read under it
+	view   view
+	closed bool
+
+	// Only the loop's.
+	program  string // of the next generation
+	number   int    // of the newest generation
+	crashes  backoff
+	try      *attempt
+	stopping *ending
+	timer    *time.Timer // of a pause; nil when there is none
+}
+
+// view is what the status shows.
+type view struct {
+	state      client.State
+	reason     string
+	since      time.Time
+	current    *generation   // the one that serves, or served last
+	alive      []*generation // oldest first
+	restarts   int
+	rolledBack int
+	crashed    int
+	last       *client.Report
+}
+
+type call struct {
+	f    func() error
+	done chan error
+}
+
+// New checks c, makes and locks the runtime directory and opens the sockets.
+// Nothing is started. An error changes nothing that runs.
+func New(c Config) (_ *Service, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	program, err := c.program(c.Argv[0])
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{config: c, program: program, bus: newBus(c.Name), calls: make(chan call), ended: make(chan struct{})}
+	s.view.state, s.view.since = client.Starting, time.Now()
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.home, err = openHome(c.Name, c.RuntimeDir); err != nil {
+		return nil, err
+	}
+	if s.logs, err = openLogs(c.RuntimeDir); err != nil {
+		return nil, err
+	}
+	if all := s.logs.numbers(); len(all) > 0 {
+		s.number = all[len(all)-1] // numbers go on, so that a log is of one generation only
+	}
+	if s.sockets, err = openSockets(c.Listen); err != nil {
+		return nil, err
+	}
+	if s.solo, err = handover.NewSoloLock(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
+	}
+	if s.hub, err = openHub(c.RuntimeDir, s.bus.publish, s.asked); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close releases what New took. Run does so itself.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if s.hub != nil {
+		s.hub.close()
+	}
+	if s.sockets != nil {
+		s.sockets.close()
+	}
+	if s.solo != nil {
+		s.solo.Close()
+	}
+	s.bus.close()
+	if s.home != nil {
+		s.home.close()
+	}
+	return nil
+}
+
+// Run starts the service and supervises it until it has ended: because ctx
+// ended or Stop was called, because it exited with status 0 by itself, or
+// because it failed for good. It returns nil unless the service failed. It must
+// be called once.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.Close()
+	defer close(s.ended)
+	s.hub.start()
+	if os.Getpid() == 1 {
+		stop := s.reapOrphans()
+		defer stop()
+	}
+	s.begin(nil, "")
+	gone := ctx.Done()
+	for s.view.state != client.Stopped && (s.view.state != client.Failed || len(s.view.alive) > 0) {
+		var pause <-chan time.Time
+		if s.timer != nil {
+			pause = s.timer.C
+		}
+		select {
+		case c := <-s.calls:
+			c.done <- c.f()
+		case <-pause:
+			s.timer = nil
+			s.enter(due, "")
+			s.begin(nil, "")
+		case <-gone:
+			gone = nil
+			s.end(nil)
+		}
+	}
+	if s.view.state == client.Failed {
+		return errors.New(s.view.reason)
+	}
+	return nil
+}
+
+// do has the loop run f and returns after it has.
+func (s *Service) do(f func() error) error {
+	c := call{f, make(chan error, 1)}
+	select {
+	case s.calls <- c:
+		return <-c.done
+	case <-s.ended:
+		return &client.Error{Message: "the service has ended"}
+	}
+}
+
+// enter takes the step and tells everybody. It is the one writer of the state.
+func (s *Service) enter(e event, reason string) error {
+	to, err := next(s.view.state, e)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.view.state, s.view.reason, s.view.since = to, reason, time.Now()
+	s.mu.Unlock()
+	s.bus.publish(client.Event{Kind: client.EventState, State: to, Text: reason})
+	return nil
+}
+
+// become gives a generation its role and tells everybody.
+func (s *Service) become(g *generation, r client.Role) {
+	g.become(r)
+	s.bus.publish(client.Event{Kind: client.EventGeneration, Generation: g.number, PID: g.process.PID, Role: r})
+}
+
+// spawn starts the next generation. It runs beside the loop, in an attempt: no
+// other spawn is under way.
+func (s *Service) spawn(program string) (*generation, error) {
+	var g *generation
+	err := s.do(func() error {
+		s.number++
+		g = &generation{
+			number: s.number, binary: program, started: time.Now(), budget: s.config.DrainTimeout,
+			role: client.RoleStarting, ready: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.logs.create(g.number)
+	if err != nil {
+		// A full disk must not keep a service down: its output goes where ours goes.
+		s.bus.publish(client.Event{Kind: client.EventProblem, Generation: g.number,
+			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, err)})
+		out = os.Stderr
+	} else {
+		defer out.Close()
+	}
+	s.hub.spawning.Lock()
+	g.process, err = handover.Start(handover.Command{
+		Path: program, Args: append([]string{program}, s.config.Argv[1:]...),
+		Dir: s.config.Dir, Env: append(os.Environ(), s.config.Env...),
+		Stdout: out, Stderr: out, Group: true,
+		Sockets: s.sockets.list, Solo: s.solo, Generation: g.number,
+		NotifySocket: s.hub.notify.Path(), Control: s.hub.control.Path(),
+	})
+	if err == nil {
+		s.hub.add(g)
+	}
+	s.hub.spawning.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	s.do(func() error {
+		s.mu.Lock()
+		s.view.alive = append(s.view.alive, g)
+		s.mu.Unlock()
+		s.become(g, client.RoleStarting)
+		return nil
+	})
+	go s.watch(g)
+	return g, nil
+}
+
+// watch follows a generation to its end.
+func (s *Service) watch(g *generation) {
+	<-g.Done()
+	g.leave(handover.Stop, 0) // unless it was asked to leave already: for its children and its account
+	<-g.retired
+	s.hub.remove(g)
+	s.do(func() error { s.exited(g); return nil })
+}
+
+// exited is told of every end of a generation, once.
+func (s *Service) exited(g *generation) {
+	s.bus.publish(client.Event{Kind: client.EventExit, Generation: g.number, PID: g.process.PID, Text: g.Err().Error()})
+	s.mu.Lock()
+	s.view.alive = slices.DeleteFunc(s.view.alive, func(o *generation) bool { return o == g })
+	s.mu.Unlock()
+	s.lost(g)
+	s.endIfGone()
+}
+
+// lost acts upon the end of the generation that serves. In any other state an
+// attempt or an ending is under way, and notices by itself.
+func (s *Service) lost(g *generation) {
+	if g != s.view.current {
+		return
+	}
+	s.exitCode.Store(int32(g.process.ExitCode()))
+	switch {
+	case s.view.state != client.Serving:
+	case g.process.ExitCode() == 0:
+		s.enter(finished, "the service ended by itself")
+	default:
+		s.mu.Lock()
+		s.view.crashed++
+		s.mu.Unlock()
+		s.enter(crashed, "generation "+describe(g))
+		s.pause(g.servedFor())
+	}
+}
+
+func describe(g *generation) string { return fmt.Sprintf("%d %v", g.number, g.Err()) }
+
+// pause waits before the next start, or gives up.
+func (s *Service) pause(served time.Duration) {
+	pause, over := s.crashes.crash(served)
+	if over {
+		reason := fmt.Sprintf("the service failed %d times in a row: %s", crashLimit, s.view.reason)
+		if lines := s.logs.tail(s.number, 10); len(lines) > 0 {
+			reason += "; its last output was:\n" + strings.Join(lines, "\n")
+		}
+		s.enter(giveUp, reason)
+		for _, g := range s.view.alive {
+			g.leave(handover.Drain, s.config.DrainTimeout)
+		}
+		return
+	}
+	s.timer = time.NewTimer(pause)
+}
+
+// asked is called when a generation was sent SIGUSR2.
+func (s *Service) asked() {
+	go func() {
+		if _, err := s.Restart(context.Background(), client.RestartRequest{}); err != nil {
+			s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+		}
+	}()
+}
+
+// Reload has the serving generation read its configuration again, and returns
+// what it says of it.
+func (s *Service) Reload(ctx context.Context) error {
+	s.mu.Lock()
+	g := s.view.current
+	s.mu.Unlock()
+	if g == nil || g.Err() != nil {
+		return &client.Error{Message: "cannot reload: nothing serves", Hint: "segue status says why"}
+	}
+	return g.Call(ctx, handover.Reload)
+}
+
+// Status is the present state. Any goroutine may ask.
+func (s *Service) Status() client.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.view
+	st := client.Status{
+		Service: s.config.Name, State: v.state, Reason: v.reason, Since: v.since,
+		SupervisorPID: os.Getpid(), Version: s.config.Version, Sockets: s.sockets.status(),
+		Generations: []client.Generation{},
+		Restarts:    v.restarts, RolledBack: v.rolledBack, Crashes: v.crashed, LastReport: v.last,
+	}
+	for _, g := range v.alive {
+		st.Generations = append(st.Generations, g.info())
+	}
+	return st
+}
+
+// Subscribe returns the events from now on; the channel is closed by cancel, or
+// at the end of the service.
+func (s *Service) Subscribe() (events <-chan client.Event, cancel func()) { return s.bus.subscribe() }
+
+// LogPath is the file with the output of a generation; 0 is the newest.
+func (s *Service) LogPath(generation int) (string, error) { return s.logs.find(generation) }
+
+// ExitCode is the exit status of the generation that served last, for a
+// supervisor that is PID 1 of a container: 128 plus the signal if one ended it.
+func (s *Service) ExitCode() int { return int(s.exitCode.Load()) }
