@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"runtime"
+	"time"
 )
 
 // Why a connection was still there when it was cut.
@@ -36,6 +37,30 @@ func (t *Tracker) Cut() []Cut {
 		c.Close()
 	}
 	return cuts
+}
+
+// CutIdle closes the connections that have been idle, or silent, for at least d,
+// and names them. Their clients were not told: one that asks in this very moment
+// finds its connection reset. It is for a server that leaves without a successor,
+// after it has refused for a while.
+func (t *Tracker) CutIdle(d time.Duration) []Cut {
+	var cuts []Cut
+	cs, _ := t.all()
+	for _, c := range cs {
+		if c.quietFor(d) {
+			cuts = append(cuts, c.uses()...)
+			c.Close()
+		}
+	}
+	return cuts
+}
+
+func (c *Conn) quietFor(d time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state, _ := c.look()
+	quiet := (state == http.StateIdle || state == http.StateNew) && !c.midRequest()
+	return quiet && c.tracker.now()-c.since >= d
 }
 
 func (c *Conn) closed() bool {

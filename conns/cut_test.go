@@ -138,3 +138,42 @@ func FuzzInHandler(f *testing.F) {
 		}
 	})
 }
+
+func TestCutIdleLeavesWhoeverIsBusy(t *testing.T) {
+	release := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", hello)
+	mux.HandleFunc("/stuck", func(http.ResponseWriter, *http.Request) { park(release) })
+	h, g := serve(t, &http.Server{Handler: mux}, listen(t))
+	stuck, idle, silent, part := newClient(t, g.Addr()), newClient(t, g.Addr()), newClient(t, g.Addr()), newClient(t, g.Addr())
+	idle.get(t, "/")
+	io.WriteString(stuck, "GET /stuck HTTP/1.1\r\nHost: test\r\n\r\n")
+	io.WriteString(part, "GET /half HT")
+	until(t, "everybody is there", func() bool {
+		s := h.Stats()
+		cs, _ := h.tracker.all()
+		return s.Open == 4 && s.Idle == 1 && s.InFlight == 1 &&
+			slices.ContainsFunc(cs, func(c *Conn) bool { return c.uses()[0].Reason == ReasonIncomplete })
+	})
+
+	if cuts := h.CutIdle(time.Hour); cuts != nil {
+		t.Errorf("cut before their time: %+v", cuts)
+	}
+	var got []string
+	for _, c := range h.CutIdle(0) {
+		got = append(got, c.Reason)
+	}
+	slices.Sort(got)
+	if want := []string{ReasonIdle, ReasonSilent}; !slices.Equal(got, want) {
+		t.Errorf("cut %v, want %v", got, want)
+	}
+	for _, c := range []*client{idle, silent} {
+		if _, err := c.in.ReadByte(); err == nil {
+			t.Error("cut, but open")
+		}
+	}
+	close(release)
+	if _, err := stuck.in.ReadByte(); err != nil {
+		t.Errorf("the busy one was cut: %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // HTTP is the connection layer under one *http.Server.
@@ -113,6 +114,10 @@ func (h *HTTP) Wait(ctx context.Context) error {
 
 // Cut closes the connections that are left and names them; see [Tracker.Cut].
 func (h *HTTP) Cut() []Cut { return h.tracker.Cut() }
+
+// CutIdle closes connections that have had nothing to do for d; see
+// [Tracker.CutIdle].
+func (h *HTTP) CutIdle(d time.Duration) []Cut { return h.tracker.CutIdle(d) }
 
 // Stats counts connections and requests; see [Tracker.Stats].
 func (h *HTTP) Stats() Stats { return h.tracker.Stats() }
