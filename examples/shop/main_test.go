@@ -47,6 +47,7 @@ func startShop(t *testing.T, env ...string) *process {
 	p := &process{t: t, cmd: exec.CommandContext(t.Context(), os.Args[0]), ready: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), shopEnv+"=1", "SHOP_ADDR=127.0.0.1:0", "SHOP_DATA="+t.TempDir())
 	p.cmd.Env = append(p.cmd.Env, env...)
+	inGroup(p.cmd)
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func startShop(t *testing.T, env ...string) *process {
 	p.drained.Go(func() { p.read(out) })
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
-			p.cmd.Process.Kill()
+			p.cmd.Cancel()
 			p.exit()
 		}
 	})
@@ -69,7 +70,8 @@ var serving = regexp.MustCompile(`web: serving (127\.0\.0\.1:\d+)`)
 func (p *process) read(out io.Reader) {
 	once := sync.OnceFunc(func() { close(p.ready) })
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if m := serving.FindStringSubmatch(lines.Text()); m != nil {
+		// Once: a successor writes to the same stderr, and its address is the same.
+		if m := serving.FindStringSubmatch(lines.Text()); m != nil && p.url == "" {
 			p.url = "http://" + m[1]
 		}
 		if strings.Contains(lines.Text(), "msg=ready") {

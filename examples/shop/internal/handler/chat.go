@@ -158,7 +158,7 @@ func (t *talk) say(ctx context.Context, data []byte) error {
 		return t.send(ctx, chatFrame{Type: "message", Message: &model.ChatMessage{ID: id, Ref: n.Ref, From: t.name, Text: n.Text}})
 	}
 	for t.after < id {
-		items, changed, err := t.chat.Next(ctx, t.after)
+		items, err := t.chat.After(ctx, t.after) // waiting for the feed would cap one client at its pace
 		if err != nil {
 			return err
 		}
@@ -167,13 +167,6 @@ func (t *talk) say(ctx context.Context, data []byte) error {
 				return err
 			}
 			t.after = items[i].ID
-		}
-		if len(items) == 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-changed:
-			}
 		}
 	}
 	return nil

@@ -101,6 +101,13 @@ func newEventStream(c *gin.Context) *eventStream {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	if c.Request.ProtoMajor == 1 {
+		// The client of a stream that said goodbye is to come back on a new
+		// connection, which the next generation accepts, and this one need not wait
+		// for the old connection to be used again. (In HTTP/2 the header would end
+		// the connection for every other stream.)
+		h.Set("Connection", "close")
+	}
 	c.Status(http.StatusOK)
 	return &eventStream{c: c, ctrl: http.NewResponseController(c.Writer)}
 }
@@ -126,5 +133,5 @@ func (s *eventStream) goodbye() {
 	_ = s.flush()
 }
 
-// end gives the connection back as it was found: it may serve another request.
+// end leaves no deadline behind for what net/http writes after the handler.
 func (s *eventStream) end() { _ = s.ctrl.SetWriteDeadline(time.Time{}) }

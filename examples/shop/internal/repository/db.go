@@ -36,6 +36,13 @@ import (
 // transaction holds the lock for well under a millisecond.
 const LockWait = 15 * time.Second
 
+// SQLite's own waiting backs off to steps of 100 ms, so a writer that is late
+// becomes later: the 99th percentile of two busy processes was 70 ms. The writer
+// therefore has SQLite wait only this long, which it does in steps of 1 and 2 ms,
+// and begins again. It waits nowhere but in BEGIN IMMEDIATE, where nothing has
+// been done that could be lost.
+const writerPatience = 3 * time.Millisecond
+
 //go:embed schema.sql
 var schema string
 
@@ -62,11 +69,11 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	// transaction that reads and then writes fails at once with
 	// SQLITE_BUSY_SNAPSHOT, whatever busy_timeout says
 	// (https://sqlite.org/isolation.html, https://sqlite.org/rescode.html#busy_snapshot).
-	if db.write, err = sql.Open("sqlite", dsn(abs, "_txlock=immediate")); err != nil {
+	if db.write, err = sql.Open("sqlite", dsn(abs, writerPatience, "_txlock=immediate")); err != nil {
 		return nil, fmt.Errorf("cannot open the database %s: %w", path, err)
 	}
 	db.write.SetMaxOpenConns(1)
-	if db.read, err = sql.Open("sqlite", dsn(abs, "_pragma=query_only(1)")); err != nil {
+	if db.read, err = sql.Open("sqlite", dsn(abs, LockWait, "_pragma=query_only(1)")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open the database %s: %w", path, err), db.write.Close())
 	}
 	readers := 2 * max(2, runtime.GOMAXPROCS(0))
@@ -79,12 +86,12 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return db, nil
 }
 
-func dsn(abs, extra string) string {
+func dsn(abs string, patience time.Duration, extra string) string {
 	p := filepath.ToSlash(abs)
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p // a drive letter
 	}
-	q := fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&%s", LockWait.Milliseconds(), extra)
+	q := fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&%s", patience.Milliseconds(), extra)
 	return (&url.URL{Scheme: "file", Path: p, RawQuery: q}).String()
 }
 
@@ -183,7 +190,7 @@ func retryBusy(ctx context.Context, f func() error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(time.Millisecond):
 		}
 	}
 }

@@ -34,6 +34,12 @@ func (s *Chat) Next(ctx context.Context, after int64) ([]model.ChatMessage, <-ch
 	return s.feed.Next(ctx, after)
 }
 
+// After returns the next messages with an id above after, read from the database
+// and so up to date even where the feed is not yet.
+func (s *Chat) After(ctx context.Context, after int64) ([]model.ChatMessage, error) {
+	return s.db.MessagesAfter(ctx, after, feedPage)
+}
+
 // Newest returns the id of the newest message.
 func (s *Chat) Newest(ctx context.Context) (int64, error) { return s.db.NewestMessage(ctx) }
 

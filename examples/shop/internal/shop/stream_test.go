@@ -182,12 +182,14 @@ func TestStreamClientGoesAway(t *testing.T) {
 	}
 }
 
-// The connection of a stream that ended is an ordinary keep-alive connection.
-func TestConnectionIsUsableAfterAStream(t *testing.T) {
+// A client that was sent away must not come back on the old connection.
+func TestStreamEndsItsConnection(t *testing.T) {
 	g := start(t, t.TempDir())
 	g.leave()
 	s := g.stream("")
 	s.wantOpen(0)
 	s.next()
-	g.order("next")
+	if !s.res.Close {
+		t.Error("the connection of a stream is kept alive")
+	}
 }
