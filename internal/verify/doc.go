@@ -17,10 +17,11 @@
 //  4. Stop lets what is in flight finish, so that every request ends as ok or
 //     lost and none is unknown.
 //  5. What the service has recorded survives SIGKILL of the service.
-//  6. The same seed gives the same requests in the same order per worker.
+//  6. The same seed gives each worker the same sequence of requests and times;
+//     their ids differ, so that one service ledger can serve many runs.
 //
-// Not promised: a bound on the load generator's own delay (Kind.Behind of the
-// result tells it); that a kind sent enough to conclude anything (Err says so
+// Not promised: a bound on the load generator's own delay (KindResult.Behind
+// tells it); that a kind sent enough to conclude anything (Err says so
 // when a kind sent nothing, Bound tells what zero losses of so many mean);
 // ledgers that survive a power failure.
 //

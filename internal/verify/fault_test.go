@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segue-go/segue/internal/testnet"
 )
 
 // faulty is a service that fails every nth request in a known way.
@@ -281,4 +283,42 @@ func TestConnectionsOfAFailedDialAreRetriedByNobody(t *testing.T) {
 	if got := int(n.Load()); got != res.Total.Sent || res.Total.Lost != res.Total.Sent {
 		t.Errorf("the service has seen %s requests, %d were sent, %d lost", strconv.Itoa(got), res.Total.Sent, res.Total.Lost)
 	}
+}
+
+// What net/http does when asked to leave is the loss everybody else has:
+// golang/go#23829, #36819. Each connection to the old server either hears of it
+// or costs a request.
+func TestShutdownOfNetHTTPLosesRequests(t *testing.T) {
+	const workers = 24
+	h := &Handler{}
+	old := &http.Server{Handler: h}
+	first := service(t, old, "")
+	second := service(t, &http.Server{Handler: h}, "")
+	p, err := testnet.Start(testnet.Options{OneWay: 5 * time.Millisecond, Target: first.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r, err := Start(t.Context(), Options{Target: Target{Addr: p.Addr()}, Seed: 1,
+		Loads: []Load{{Kind: Idle(), Workers: workers, Rate: 5 * workers}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := r.Await(ctx, EachSent(2*workers, nil)); err != nil {
+		t.Error(err)
+	}
+	p.SetTarget(second.Addr)
+	if err := old.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := r.Await(ctx, EachSent(4*workers, r.Counts())); err != nil {
+		t.Error(err)
+	}
+	res := r.Stop()
+	if res.Total.Lost == 0 || res.Total.Lost != res.Total.Unasked || res.Total.Asked+res.Total.Unasked != workers {
+		t.Errorf("%d lost (%v), %d+%d reconnects of %d connections", res.Total.Lost, res.Total.Causes, res.Total.Asked, res.Total.Unasked, workers)
+	}
+	t.Logf("%d of %d connections lost a request: %v", res.Total.Lost, workers, res.Total.Causes)
 }

@@ -19,7 +19,7 @@ func (r Result) Table(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "asked, unasked: reconnects announced by the service and not; during: while restarting (%d windows); times in ms; %v, seed %d\n",
+	fmt.Fprintf(w, "asked, unasked: reconnects the service announced, and did not; during: in the windows marked (%d); times in ms; %v, seed %d\n",
 		len(r.Windows), r.Took.Round(time.Millisecond), r.Seed)
 	for _, k := range r.Kinds {
 		if k.Lost > 0 {

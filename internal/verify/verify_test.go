@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,7 +13,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(recorder); path != "" {
+		runRecorder(path)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // service runs srv on a fresh address and is closed with the test.
 func service(t *testing.T, srv *http.Server, addr string) Target {
@@ -137,5 +143,25 @@ func TestPerfectService(t *testing.T) {
 				t.Errorf("median latency %v through a round trip of 10 ms", res.Total.Steady.P50)
 			}
 		})
+	}
+}
+
+// One run over everything at once, as a restart test has it.
+func TestMixOverSeveralTargets(t *testing.T) {
+	a, path := applied(t)
+	h := &Handler{Applied: a}
+	_, plainTarget := h2service(t, h, false)
+	_, secure := h2service(t, h, true)
+	unix := service(t, &http.Server{Handler: h}, filepath.Join(t.TempDir(), "s"))
+	const long = 300 * time.Millisecond
+	loads := Mix(long)
+	loads = append(loads, MixHTTP2("h2c", long)...)
+	loads = append(loads, At(secure, "tls-", MixHTTP2("h2", long)[:1])...)
+	loads = append(loads, At(unix, "unix-", Mix(long)[:3])...)
+	loads = append(loads, At(delayed(t, plainTarget), "far-", Mix(long)[:3])...)
+	res := drive(t, Options{Target: plainTarget, Loads: loads}, path, EachSent(3, nil))
+	perfect(t, res)
+	if len(res.Kinds) != 18 {
+		t.Errorf("%d kinds", len(res.Kinds))
 	}
 }
