@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/segue-go/segue/client"
+)
+
+// reportLines is the summary of a restart or a stop, without its steps.
+func reportLines(st style, r client.Report) []string {
+	lines := []string{headline(st, r)}
+	add := func(format string, args ...any) { lines = append(lines, "  "+fmt.Sprintf(format, args...)) }
+	if r.Outcome != client.Done && r.Reason != "" {
+		where := ""
+		if r.FailedStep != "" {
+			where = r.FailedStep + ": "
+		}
+		add("%s%s", where, strings.ReplaceAll(r.Reason, "\n", "\n  "))
+	}
+	if r.From != nil && r.To != nil && r.Outcome == client.Done && r.From.Binary != r.To.Binary {
+		add("binary %s %s %s", r.From.Binary, st.arrow, r.To.Binary)
+	}
+	if r.Drain != nil {
+		lines = append(lines, drainLines(*r.Drain)...)
+	}
+	if len(r.Output) > 0 && r.To != nil {
+		add("last output of generation %d:", r.To.Number)
+		for _, l := range r.Output {
+			add("  | %s", l)
+		}
+		add("hint: `segue logs --generation %d` shows all of it", r.To.Number)
+	}
+	return lines
+}
+
+// headline is what a report comes to, in one line.
+func headline(st style, r client.Report) string {
+	took := short(r.Took)
+	switch {
+	case r.Action == "stop" && r.Outcome == client.Done:
+		return st.green(fmt.Sprintf("stopped %s in %s", r.Service, took))
+	case r.Action == "stop":
+		return st.red(fmt.Sprintf("stopped %s by force after %s", r.Service, took))
+	case r.Outcome == client.Done && r.From != nil:
+		return st.green("restarted "+r.Service+" in "+took) + ": " + generation(r.From) + " " + st.arrow + " " + generation(r.To)
+	case r.Outcome == client.Done:
+		return st.green("started "+r.Service+" in "+took) + ": " + generation(r.To)
+	case r.Outcome == client.RolledBack:
+		return st.red("rolled back after "+took) + ": " + generation(r.From) + " serves as before"
+	case r.From != nil:
+		return st.red("failed after "+took) + ": " + r.Service + " has no generation that serves"
+	}
+	return st.red("could not start " + r.Service)
+}
+
+func generation(g *client.Generation) string {
+	if g == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("generation %d (pid %d)", g.Number, g.PID)
+}
+
+// drainLines is how the generation that left did so.
+func drainLines(d client.Drain) []string {
+	how := "left in " + short(d.Took) + ", " + d.Exit
+	if d.Killed {
+		how = "was killed after " + short(d.Took)
+	}
+	if !d.Told {
+		return []string{"  the old generation " + how + ", without an account of its connections"}
+	}
+	cut := "none cut"
+	if len(d.Cut) > 0 {
+		cut = count(len(d.Cut), "connection") + " cut:"
+	}
+	lines := []string{fmt.Sprintf("  the old generation %s: %d in flight, %d finished, %s", how, d.InFlight, d.Finished, cut)}
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, c := range d.Cut {
+		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\t%s\n", c.Kind, c.State, strings.TrimSpace(c.Method+" "+c.Path), short(c.Age), c.Remote, c.Reason)
+	}
+	tw.Flush()
+	if b.Len() > 0 {
+		for l := range strings.SplitSeq(strings.TrimRight(b.String(), "\n"), "\n") {
+			lines = append(lines, strings.TrimRight(l, " "))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/internal/control"
+	"github.com/segue-go/segue/internal/supervise"
+)
+
+// lastWords is how long answers over the API may take when the service has
+// ended.
+const lastWords = 5 * time.Second
+
+// meaning is what a signal asks of `segue run`; the table is in signals_*.go.
+type meaning int
+
+const (
+	nothing   meaning = iota // and it does not end the process either
+	toStop                   // in order; the second time at once
+	toReload                 //
+	toRestart                //
+)
+
+// runner is `segue run` while it lasts. It owns four goroutines: the API's, one
+// for events, one for the service's output and one for signals; each reload or
+// restart by signal has one more. run joins them all.
+type runner struct {
+	service *supervise.Service
+	config  supervise.Config
+	screen  *screen
+	printer printer
+	stdout  io.Writer
+	label   func(generation int) string
+	work    sync.WaitGroup
+	cancel  context.CancelFunc // ends the service in order
+
+	mu     sync.Mutex
+	forced bool // the service did not end in order
+}
+
+func newRunner(c *cli, config supervise.Config, service *supervise.Service) *runner {
+	r := &runner{service: service, config: config, screen: newScreen(c.stderr, "segue | ")}
+	r.stdout = r.screen.over(c.stdout)
+	r.printer = &textPrinter{screen: r.screen, all: true}
+	if c.json {
+		r.printer = newJSONPrinter(c.stderr)
+	} else if isTerminal(c.stdout) {
+		st := newStyle(true)
+		r.label = func(n int) string { return st.faint(fmt.Sprintf("%s.%d | ", config.Name, n)) }
+	}
+	return r
+}
+
+func (r *runner) run(ctx context.Context) error {
+	api, err := control.Listen(supervise.APISocket(r.config.RuntimeDir), r.service)
+	if err != nil {
+		return errors.Join(err, r.service.Close())
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	defer r.cancel()
+	events, unsubscribe := r.service.Subscribe()
+	defer unsubscribe()
+	signals := make(chan os.Signal, 8)
+	for s := range signalMeanings() {
+		signal.Notify(signals, s)
+	}
+	ended := make(chan struct{})
+	following, endFollowing := context.WithCancel(context.Background())
+	defer endFollowing()
+	begun := make(chan struct{}) // the first generation of this supervisor has a log
+
+	var served error
+	r.work.Go(func() { served = api.Serve() })
+	r.work.Go(func() { r.obey(signals, ended) })
+	var told, output sync.WaitGroup
+	told.Go(func() { r.tell(events, begun) })
+	output.Go(func() { r.follow(following, begun) })
+
+	err = r.service.Run(ctx)
+	signal.Stop(signals)
+	close(ended)
+	// Whoever asked for the stop gets the report; whoever follows, the end.
+	leave, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	shut := api.Shutdown(leave)
+	endFollowing()
+	output.Wait()
+	told.Wait() // the service has closed the channel of events
+	r.work.Wait()
+	return r.result(err, errors.Join(shut, served))
+}
+
+// result is the error and so the exit code of it all.
+func (r *runner) result(service, api error) error {
+	switch {
+	case os.Getpid() == 1 && r.service.ExitCode() != 0:
+		return said(r.service.ExitCode())
+	case service != nil:
+		return errors.Join(fmt.Errorf("cannot keep %s running: %w", r.config.Name, service), api)
+	case r.forced:
+		return said(exitForced)
+	}
+	return api
+}
+
+// tell shows events until there are no more.
+func (r *runner) tell(events <-chan client.Event, begun chan struct{}) {
+	defer r.printer.close()
+	first := true
+	for e := range events {
+		if first && e.Kind == client.EventGeneration {
+			first = false
+			close(begun)
+		}
+		if e.Kind == client.EventReport && e.Report.Outcome == client.Forced {
+			r.mu.Lock()
+			r.forced = true
+			r.mu.Unlock()
+		}
+		r.printer.event(e)
+	}
+	if first {
+		close(begun)
+	}
+}
+
+// follow shows what the service writes, from the first generation on: logs of an
+// earlier supervisor are in the same directory.
+func (r *runner) follow(ctx context.Context, begun <-chan struct{}) {
+	<-begun
+	if err := r.service.Follow(ctx, 0, true, r.label, r.stdout); err != nil && ctx.Err() == nil {
+		r.problem(fmt.Errorf("the output of the service is not shown any more: %w", err))
+	}
+}
+
+// obey does what signals ask for, until the service has ended.
+func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
+	meanings := signalMeanings()
+	stops := 0
+	for {
+		select {
+		case <-ended:
+			return
+		case s := <-signals:
+			switch meanings[s] {
+			case toStop:
+				stops++
+				r.stop(s, stops)
+			case toReload:
+				r.work.Go(func() { r.problem(r.service.Reload(context.Background())) })
+			case toRestart:
+				r.work.Go(func() {
+					_, err := r.service.Restart(context.Background(), client.RestartRequest{})
+					r.problem(err)
+				})
+			}
+		}
+	}
+}
+
+func (r *runner) stop(s os.Signal, times int) {
+	if times == 1 {
+		r.say(fmt.Sprintf("%v: stopping in order, for at most %v; once more stops at once", s, r.config.DrainTimeout))
+		r.cancel()
+		return
+	}
+	r.say(fmt.Sprintf("%v: stopping at once", s))
+	r.service.Force()
+}
+
+// say tells people; programs have the events.
+func (r *runner) say(line string) {
+	if _, text := r.printer.(*textPrinter); text {
+		r.screen.print(line)
+	}
+}
+
+func (r *runner) problem(err error) {
+	if err != nil {
+		r.say(r.screen.style.red("problem: ") + err.Error())
+	}
+}
