@@ -1,0 +1,42 @@
+# Everything needs nothing but Go and make. `make help` lists the targets.
+
+GO ?= go
+BIN := bin
+MODULES := . $(patsubst %/go.mod,%,$(wildcard contrib/*/go.mod examples/*/go.mod bench/go.mod))
+
+.PHONY: help build demo test soak bench fmt vet lint tidy clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## build the command and the example shop into bin/
+	@mkdir -p $(BIN)
+	$(GO) build -o $(BIN)/segue ./cmd/segue
+	cd examples/shop && $(GO) build -o ../../$(BIN)/shop .
+
+demo: build ## upgrade a shop five times under load; fails if a client noticed
+	@$(GO) run ./internal/demo $(BIN)/segue $(BIN)/shop
+
+test: ## test every module, with -race
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race ./...); done
+
+soak: ## the long tests: 100 restarts of every kind (about 20 minutes)
+	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -run 'Soak|ZeroLoss' -v ./internal/harness
+
+bench: ## benchmarks against their targets; writes bench/RESULTS.md
+	cd bench && ./run.sh
+
+fmt: ## format everything
+	gofmt -w $$(git ls-files '*.go')
+
+vet: ## vet every module, and what other systems build
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+tidy: ## go mod tidy for every module
+	$(GO) mod tidy
+	tools/tidy.sh $(filter-out .,$(MODULES))
+
+clean: ## remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue"
+	"github.com/segue-go/segue/conns"
+	"github.com/segue-go/segue/internal/verify"
+	"go.uber.org/goleak"
+)
+
+// The test binary is the service as well, when E2E_DIR is set: the directory
+// with its ledger, its certificate and the fault that new generations have.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("E2E_DIR"); dir != "" {
+		os.Exit(service(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func service(dir string) int {
+	data, _ := os.ReadFile(filepath.Join(dir, "fault"))
+	fault, arg, _ := strings.Cut(strings.TrimSpace(string(data)), ":")
+	switch fault {
+	case "exit":
+		return 3
+	case "closefds":
+		for fd := 3; fd < 30; fd++ {
+			os.NewFile(uintptr(fd), "").Close()
+		}
+	}
+	err := segue.Run(context.Background(), segue.Options{
+		Name: "e2e", Events: func(e segue.Event) { fmt.Println(time.Now().Format("05.000"), os.Getpid(), e) },
+		StartTimeout: 3 * time.Second, DrainTimeout: 20 * time.Second,
+		Trial: 200 * time.Millisecond, Probation: 600 * time.Millisecond,
+	}, func(ctx context.Context, app *segue.App) error { return setup(ctx, app, dir, fault, arg) })
+	if err != nil {
+		fmt.Println("main:", err)
+		return 1
+	}
+	return 0
+}
+
+func setup(ctx context.Context, app *segue.App, dir, fault, arg string) error {
+	switch fault {
+	case "hang":
+		select {}
+	case "late":
+		<-ctx.Done()
+		return ctx.Err()
+	case "disk":
+		// As on a full disk: /dev/full answers every write with ENOSPC.
+		if err := os.WriteFile("/dev/full", []byte("state"), 0); err != nil {
+			return err
+		}
+	}
+	applied, err := verify.OpenApplied(filepath.Join(dir, "applied"), fmt.Sprint(app.Generation()))
+	if err != nil {
+		return err
+	}
+	app.Cleanup("ledger", func(context.Context) error { return applied.Close() })
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+	if err != nil {
+		return err
+	}
+	handler := &verify.Handler{Applied: applied, Generation: fmt.Sprint(app.Generation()), Leaving: conns.Leaving}
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.HandleFunc("/probe", func(w http.ResponseWriter, _ *http.Request) {
+		switch fault {
+		case "sick":
+			http.Error(w, "sick", http.StatusInternalServerError)
+		case "diesintrial":
+			os.Exit(5)
+		}
+	})
+	var both http.Protocols
+	both.SetHTTP1(true)
+	both.SetUnencryptedHTTP2(true)
+	app.Serve("web", "127.0.0.1:0", &http.Server{Handler: mux, Protocols: &both})
+	app.Serve("tls", "127.0.0.1:0", &http.Server{Handler: mux, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	app.HTTP("local", "unix:"+filepath.Join(dir, "local.sock"), mux)
+	app.Go("fault", func(ctx context.Context) error {
+		if fault != "die" {
+			return nil
+		}
+		d, err := time.ParseDuration(arg)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(d):
+			os.Exit(7)
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	if fault == "check" {
+		app.Check("mood", func(context.Context) error { return errors.New("bad") })
+	}
+	return nil
+}
+
+// certificate writes a certificate for localhost into dir, and returns what
+// trusts it.
+func certificate(t *testing.T, dir string) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cert.pem", "CERTIFICATE", der)
+	write("key.pem", "EC PRIVATE KEY", secret)
+	pool := x509.NewCertPool()
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(leaf)
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}

@@ -1,0 +1,233 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue/client"
+)
+
+// TestZeroLossSupervised restarts under every kind of traffic.
+func TestZeroLossSupervised(t *testing.T) {
+	r, s := supervised(t)
+	run := r.traffic()
+	for i := range restarts(10) {
+		began := time.Now()
+		report, err := s.Restart(context.Background(), client.RestartRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Outcome != client.Done {
+			t.Fatalf("restart %d: %+v", i, report)
+		}
+		if report.Drain == nil || !report.Drain.Told || len(report.Drain.Cut) > 0 {
+			t.Errorf("restart %d: drain %+v", i, report.Drain)
+		}
+		r.met(run, fmt.Sprintf("restart %d", i+1), began, time.Now())
+		r.check(report.From, report.To)
+		r.flow(run)
+	}
+	if err := r.account(run).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestZeroLossRollback has new generations fail in every way before the
+// switch: nothing is lost, because nothing was touched.
+func TestZeroLossRollback(t *testing.T) {
+	r, s := supervised(t)
+	old := r.who()
+	run := r.traffic()
+	for _, c := range []struct{ fault, step string }{
+		{"exit", "ready"}, {"late", "ready"}, {"hang", "ready"}, {"disk", "ready"}, {"check", "ready"},
+		{"closefds", "ready"}, {"sick", "trial"}, {"diesintrial", "trial"},
+	} {
+		r.fault(c.fault)
+		began := time.Now()
+		report, err := s.Restart(context.Background(), client.RestartRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Outcome != client.RolledBack || report.FailedStep != c.step || report.Reason == "" {
+			t.Errorf("%s: %q at %q: %s", c.fault, report.Outcome, report.FailedStep, report.Reason)
+		}
+		if report.To == nil || !gone(report.To.PID) {
+			t.Errorf("%s: the failed process is still there: %+v", c.fault, report.To)
+		}
+		r.flow(run)
+		r.met(run, c.fault, began, time.Now())
+		if now := r.who(); now.PID != old.PID {
+			t.Errorf("%s: process %d serves, not %d", c.fault, now.PID, old.PID)
+		}
+	}
+	if _, err := s.Restart(context.Background(), client.RestartRequest{Binary: "/nowhere/service"}); err == nil {
+		t.Error("a program that does not exist was accepted")
+	}
+	if err := r.account(run).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDeathInProbation: the old generation takes over again; only what was in
+// flight in the dead one is lost.
+func TestDeathInProbation(t *testing.T) {
+	r, s := supervised(t)
+	old := r.who()
+	run := r.traffic()
+	r.fault("die:600ms") // ready at about 0, switched at 200 ms, proven at 800 ms
+	began := time.Now()
+	report, err := s.Restart(context.Background(), client.RestartRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	died := time.Now()
+	if report.Outcome != client.RolledBack || report.FailedStep != "probation" || !strings.Contains(report.Reason, "exited with status 7") {
+		t.Errorf("%q at %q: %s", report.Outcome, report.FailedStep, report.Reason)
+	}
+	r.flow(run)
+	run.Mark("death", began, died)
+	if now := r.who(); now.PID != old.PID {
+		t.Errorf("process %d serves, not %d", now.PID, old.PID)
+	}
+	result := r.account(run)
+	if result.Service.Twice > 0 || result.Service.Missing > 0 || result.Service.Stray > 0 {
+		t.Errorf("the ledgers do not agree: %v", result.Service.Err())
+	}
+	for _, k := range result.Kinds {
+		for _, e := range k.Examples {
+			if e.At.Before(began) || e.At.After(died) {
+				t.Errorf("%s was lost at %v, not in the death between %v and %v: %s", e.ID, e.At, began, died, e.Detail)
+			}
+		}
+	}
+}
+
+// TestIdleService: without a single client the old process must go too, and
+// must not take the next connection.
+func TestIdleService(t *testing.T) {
+	r, s := supervised(t)
+	for range 3 {
+		report, err := s.Restart(context.Background(), client.RestartRequest{})
+		if err != nil || report.Outcome != client.Done {
+			t.Fatalf("%+v %v", report, err)
+		}
+		r.check(report.From, report.To)
+	}
+}
+
+// TestZeroLossBySignal hands over from process to process, with nobody above.
+func TestZeroLossBySignal(t *testing.T) {
+	r := newRig(t)
+	pid := r.alone()
+	run := r.traffic()
+	for i := range restarts(5) {
+		began := time.Now()
+		if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		next := pid
+		until(t, "another process answers", func() bool { next = r.who().PID; return next != pid })
+		until(t, "the old process is gone", func() bool { return reaped(pid) })
+		r.met(run, fmt.Sprintf("handover %d", i+1), began, time.Now())
+		pid = next
+		if w := r.who(); w.PID != pid {
+			t.Errorf("process %d answers, not %d", w.PID, pid)
+		}
+		r.flow(run)
+	}
+	r.fault("exit")
+	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	r.flow(run)
+	if w := r.who(); w.PID != pid {
+		t.Errorf("process %d answers after a failed handover, not %d", w.PID, pid)
+	}
+	if err := r.account(run).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// alone starts the service as from a shell, and learns its addresses from what
+// it says.
+func (r *rig) alone() (pid int) {
+	r.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	out, err := os.Create(filepath.Join(r.dir, "output"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), "E2E_DIR="+r.dir)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	r.t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // the whole lineage is of this group
+		until(r.t, "the service is gone", func() bool {
+			return syscall.Kill(-cmd.Process.Pid, 0) == syscall.ESRCH
+		})
+		<-ended
+		if r.t.Failed() {
+			data, _ := os.ReadFile(out.Name())
+			r.t.Logf("%s", data)
+		}
+	})
+	until(r.t, "the service says where it is", func() bool {
+		f, err := os.Open(out.Name())
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		ready := false
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			fields := strings.Fields(lines.Text())
+			if len(fields) == 5 && fields[3] == "serving" {
+				r.addrs[strings.TrimSuffix(fields[2], ":")] = fields[4]
+			}
+			ready = ready || len(fields) == 3 && fields[2] == "ready"
+		}
+		return ready
+	})
+	r.addrs["local"] = "unix:" + r.addrs["local"]
+	r.tls.Addr = r.addrs["tls"]
+	return cmd.Process.Pid
+}
+
+// until waits for a condition that nothing announces.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("it never happened that %s", what)
+		}
+	}
+}
+
+// reaped: nobody may be there to wait for an orphan; a zombie is gone as well.
+func reaped(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	return strings.HasPrefix(rest, "Z")
+}
