@@ -16,6 +16,7 @@ var errEventTooLong = errors.New("an event is longer than a megabyte")
 
 // event is one server-sent event.
 type event struct {
+	name string // "" means message
 	id   string
 	data string
 }
@@ -36,6 +37,7 @@ func newEventReader(r io.Reader) *eventReader { return &eventReader{in: bufio.Ne
 // next returns the next event; io.EOF when the stream has ended in an orderly way.
 func (r *eventReader) next() (event, error) {
 	var data []string
+	name := "" // an event's own, unlike the id
 	size := 0
 	for {
 		line, err := r.line()
@@ -47,16 +49,18 @@ func (r *eventReader) next() (event, error) {
 		}
 		if line == "" {
 			if data == nil {
-				size = 0
+				size, name = 0, ""
 				continue
 			}
-			return event{id: r.id, data: strings.Join(data, "\n")}, nil
+			return event{name: name, id: r.id, data: strings.Join(data, "\n")}, nil
 		}
 		field, value, _ := strings.Cut(line, ":") // a comment is a field without a name
 		value = strings.TrimPrefix(value, " ")
 		switch field {
 		case "data":
 			data = append(data, value)
+		case "event":
+			name = value
 		case "id":
 			if !strings.Contains(value, "\x00") {
 				r.id = value

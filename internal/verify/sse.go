@@ -26,6 +26,9 @@ type SSE struct {
 	// Path leads to the stream of a worker. nil means /sse of Handler, with Every
 	// between two events.
 	Path func(worker int) string
+	// Event, if set, is the type of the events that count; another one's id says
+	// where the stream stands, as every id does.
+	Event string
 	// Every is used when Path is nil; 0 means 50 ms.
 	Every time.Duration
 	// Check judges an event's data; nil means what Handler sends when Path is
@@ -94,6 +97,10 @@ func (s *sse) Send(ctx context.Context, r *Request) error {
 		if s.events.retry > 0 {
 			s.retry = s.events.retry
 		}
+		if err == nil && s.kind.Event != "" && e.name != s.kind.Event {
+			s.stand(e)
+			continue
+		}
 		if err == nil {
 			return s.judge(r, e)
 		}
@@ -108,6 +115,13 @@ func (s *sse) Send(ctx context.Context, r *Request) error {
 		}
 	}
 	return lossf(EOF, "the stream has ended %d times without an event", attempts)
+}
+
+// stand takes the position from an event that does not count.
+func (s *sse) stand(e event) {
+	if id, err := strconv.Atoi(e.id); err == nil && s.last < 0 {
+		s.last = id
+	}
 }
 
 func (s *sse) judge(r *Request, e event) error {

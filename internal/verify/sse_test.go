@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -40,6 +41,24 @@ func TestSSEReconnects(t *testing.T) {
 	}
 	if res.Total.Asked != 3 || res.Total.Unasked != 0 {
 		t.Errorf("reconnects: %d asked for, %d not", res.Total.Asked, res.Total.Unasked)
+	}
+}
+
+// A stream may open with an event that only says where it stands.
+func TestSSECountsOneTypeOfEvent(t *testing.T) {
+	stream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
+		fmt.Fprintf(w, "id: %d\nevent: open\ndata: %d\n\n", after, after)
+		for id := after + 1; id <= after+3; id++ { // then it ends, in order
+			fmt.Fprintf(w, "id: %d\nevent: order\ndata: x\n\n", id)
+		}
+	})
+	target := service(t, &http.Server{Handler: stream}, "")
+	load := []Load{{Kind: SSE{Path: func(int) string { return "/" }, Event: "order"}, Workers: 2}}
+	res := drive(t, Options{Target: target, Loads: load}, "", EachSent(20, nil))
+	if err := res.Err(); err != nil || res.Total.Asked == 0 {
+		t.Errorf("asked %d, %v", res.Total.Asked, err)
 	}
 }
 
@@ -99,13 +118,13 @@ func TestEventReader(t *testing.T) {
 		want []event
 	}{
 		{"", nil},
-		{"id: 1\ndata: a\n\n", []event{{"1", "a"}}},
-		{"id: 1\r\ndata: a\r\n\r\ndata: b\r\n\r\n", []event{{"1", "a"}, {"1", "b"}}},
-		{"id:1\rdata:a\r\rdata:b\r\r", []event{{"1", "a"}, {"1", "b"}}},
-		{": comment\n\nid: 7\n\ndata\n\n", []event{{"7", ""}}},
-		{"data: two\ndata: lines\nevent: x\nnonsense\n\n", []event{{"", "two\nlines"}}},
+		{"id: 1\ndata: a\n\n", []event{{id: "1", data: "a"}}},
+		{"id: 1\r\ndata: a\r\n\r\ndata: b\r\n\r\n", []event{{id: "1", data: "a"}, {id: "1", data: "b"}}},
+		{"id:1\rdata:a\r\rdata:b\r\r", []event{{id: "1", data: "a"}, {id: "1", data: "b"}}},
+		{": comment\n\nid: 7\n\ndata\n\n", []event{{id: "7", data: ""}}},
+		{"data: two\ndata: lines\nevent: x\nnonsense\n\n", []event{{name: "x", data: "two\nlines"}}},
 		{"id: 1\ndata: incomplete\n", nil},
-		{"id: a\x00b\ndata: x\n\n", []event{{"", "x"}}},
+		{"id: a\x00b\ndata: x\n\n", []event{{data: "x"}}},
 	} {
 		if got := events(t, strings.NewReader(tt.in)); !slices.Equal(got, tt.want) {
 			t.Errorf("%q: %q, want %q", tt.in, got, tt.want)
