@@ -45,17 +45,17 @@ type Inheritance struct {
 // LISTEN_FDS counts only when LISTEN_PID is this process, or when it is absent
 // and SEGUE_GENERATION says that Segue made the environment (the child's pid is
 // not known before the fork). The error names every variable that could not be
-// understood.
+// understood and every descriptor that is not there.
 func Inherit() (Inheritance, error) {
-	in, err := inherit(os.Getenv, os.Getpid())
+	in, err := inherit(os.Getenv, os.Getpid(), inheritFD)
 	for _, k := range wireEnv {
 		os.Unsetenv(k)
 	}
 	return in, err
 }
 
-// inherit is Inherit over any environment.
-func inherit(getenv func(string) string, pid int) (Inheritance, error) {
+// inherit is Inherit over any environment; take takes over a descriptor.
+func inherit(getenv func(string) string, pid int, take func(fd int, name string) (*os.File, error)) (Inheritance, error) {
 	in := Inheritance{NotifySocket: getenv(EnvNotifySocket), Control: getenv(EnvControl)}
 	var errs []error
 	number := func(key string, least int) int {
@@ -75,20 +75,29 @@ func inherit(getenv func(string) string, pid int) (Inheritance, error) {
 	if p := number(EnvWatchdogPID, 1); p == 0 || p == pid {
 		in.Watchdog = getenv(EnvWatchdogUsec)
 	}
-	if fd := number(EnvSolo, firstInheritedFD); fd != 0 {
-		in.Solo = adopt(fd, "solo")
-	}
+	var names []string
 	count := number(EnvListenFDs, 0)
-	for_, addressed := number(EnvListenPID, 1), getenv(EnvListenPID) != ""
-	if count == 0 || addressed && for_ != pid || !addressed && in.Generation == 0 {
-		return in, errors.Join(errs...)
-	}
-	names, err := splitNames(getenv(EnvListenNames), count)
-	if err != nil {
-		return in, errors.Join(append(errs, err)...)
+	addressee, addressed := number(EnvListenPID, 1), getenv(EnvListenPID) != ""
+	if count > 0 && (addressed && addressee == pid || !addressed && in.Generation > 0) {
+		var err error
+		names, err = splitNames(getenv(EnvListenNames), count)
+		errs = append(errs, err)
 	}
 	for i, name := range names {
-		in.Sockets = append(in.Sockets, Socket{Name: name, File: adopt(firstInheritedFD+i, name)})
+		f, err := take(firstInheritedFD+i, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		in.Sockets = append(in.Sockets, Socket{Name: name, File: f})
+	}
+	switch fd := number(EnvSolo, firstInheritedFD); {
+	case fd == 0:
+	case fd < firstInheritedFD+len(names):
+		errs = append(errs, fmt.Errorf("cannot inherit %s=%d: that descriptor is a socket of %s", EnvSolo, fd, EnvListenFDs))
+	default:
+		f, err := take(fd, "solo")
+		in.Solo, errs = f, append(errs, err)
 	}
 	return in, errors.Join(errs...)
 }

@@ -7,7 +7,11 @@ import (
 	"syscall"
 )
 
-func adopt(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
+func inheritFD(fd int, name string) (*os.File, error) {
+	return nil, fmt.Errorf("cannot inherit %q on Windows: %w", name, errors.ErrUnsupported)
+}
+
+func checkListening(*os.File) error { return nil }
 
 // Dup returns a second descriptor for the socket behind c. Windows cannot pass
 // one to another generation: it returns an error wrapping [errors.ErrUnsupported].

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // Request is a verb that the other side asks for. Whoever handles it owns
@@ -30,7 +33,8 @@ type Handler func(ctx context.Context, r Request) (Fields, error)
 
 // Link is one connection between a generation and its supervisor. Both sides
 // may call; every call is answered. Safe for concurrent use. It owns one
-// goroutine that reads and one for each request under way; Close joins them.
+// goroutine that reads and one for each request under way; Close, which is due
+// also when the link has ended by itself, joins them.
 type Link struct {
 	peer   *Peer
 	handle Handler
@@ -42,6 +46,13 @@ type Link struct {
 	next    uint64
 	waiting map[uint64]chan message
 }
+
+// writeTimeout bounds a send to a peer that has stopped reading: about a
+// hundred messages fit in its buffer before this matters.
+const writeTimeout = 5 * time.Second
+
+// errFilesLost is about a message whose text arrived without its descriptors.
+var errFilesLost = errors.New("the descriptors of a control message were lost; raise the limit of open files (ulimit -n)")
 
 // ErrLinkClosed is the cause when the other side is gone: its process ended, or
 // it closed the link.
@@ -56,10 +67,8 @@ func NewLink(p *Peer, handle Handler) *Link {
 	return l
 }
 
-// Peer is who is at the other end.
-func (l *Link) Peer() (pid, uid int) { return l.peer.PID, l.peer.UID }
-
-// Done is closed when the link has ended.
+// Done is closed when the link has ended: the other side is gone, or speaks
+// what this one does not understand.
 func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }
 
 // Close ends the link and waits for requests under way, whose context ends. It
@@ -68,14 +77,21 @@ func (l *Link) Close() error {
 	l.cancel(ErrLinkClosed)
 	err := l.peer.conn.Close()
 	l.work.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil // the reader has closed it
+	}
 	return err
 }
 
 // Call asks the other side for v and returns its answer, which comes when v has
-// happened. Files are duplicated into the message; the caller keeps its own.
-// The error is what the other side could not do, [ErrLinkClosed], or the cause
-// of ctx; in the last case it is not known whether v happened.
+// happened. Files are duplicated into the message; the caller keeps its own,
+// and must not close them before Call has returned. The error is what the other
+// side could not do, why v could not be sent, [ErrLinkClosed], or the cause of
+// ctx; in the last two cases it is not known whether v happened.
 func (l *Link) Call(ctx context.Context, v Verb, f Fields, files ...*os.File) (Fields, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot have %s done: %w", v, context.Cause(ctx))
+	}
 	answer := make(chan message, 1)
 	l.mu.Lock()
 	l.next++
@@ -90,17 +106,28 @@ func (l *Link) Call(ctx context.Context, v Verb, f Fields, files ...*os.File) (F
 	if err := l.send(message{ID: id, Do: v, Fields: f}, files); err != nil {
 		return nil, err
 	}
+	var err error
 	select {
 	case m := <-answer:
-		if m.Err != "" {
-			return m.Fields, errors.New(m.Err)
-		}
-		return m.Fields, nil
+		return m.result()
 	case <-l.ctx.Done():
-		return nil, fmt.Errorf("cannot have %s done: %w", v, context.Cause(l.ctx))
+		err = fmt.Errorf("cannot have %s done: %w", v, context.Cause(l.ctx))
 	case <-ctx.Done():
-		return nil, fmt.Errorf("no answer to %s: %w", v, context.Cause(ctx))
+		err = fmt.Errorf("no answer to %s: %w", v, context.Cause(ctx))
 	}
+	select {
+	case m := <-answer: // it came first: a peer may answer and exit at once
+		return m.result()
+	default:
+		return nil, err
+	}
+}
+
+func (m message) result() (Fields, error) {
+	if m.Err != "" {
+		return m.Fields, errors.New(m.Err)
+	}
+	return m.Fields, nil
 }
 
 func (l *Link) send(m message, files []*os.File) error {
@@ -108,42 +135,56 @@ func (l *Link) send(m message, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := writePacket(l.peer.conn, data, files); err != nil {
-		return fmt.Errorf("cannot send %s: %w (%v)", m.Do, ErrLinkClosed, err)
+	err = writePacket(l.peer.conn, data, files)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("cannot send %s: %w (%v)", m.name(), ErrLinkClosed, err)
 	}
-	return nil
+	return fmt.Errorf("cannot send %s: %w", m.name(), err)
 }
 
 // read is the link's one reader. It ends the link on EOF and on anything it
-// cannot understand: a peer that speaks nonsense is not one to obey.
+// cannot understand: a peer that speaks nonsense is not one to obey. The other
+// side is told why, and gets EOF, so that it does not wait for an answer that
+// nobody would write.
 func (l *Link) read() {
 	defer l.work.Done()
+	defer l.peer.conn.Close()
 	buf := make([]byte, maxMessage+1)
 	for {
 		n, files, err := readPacket(l.peer.conn, buf)
-		if err != nil {
+		lost := errors.Is(err, errFilesLost)
+		if err != nil && !lost {
 			l.cancel(fmt.Errorf("%w (%v)", ErrLinkClosed, err))
 			return
 		}
 		m, err := decode(buf[:n])
-		if err != nil {
+		switch {
+		case err != nil:
 			Request{Files: files}.Close()
+			l.send(message{Err: errorText(err.Error())}, nil)
 			l.cancel(err)
-			l.peer.conn.Close()
 			return
-		}
-		if m.Do != "" {
+		case m.Do != "" && lost:
+			l.send(message{ID: m.ID, Err: errFilesLost.Error()}, nil)
+		case m.Do != "":
 			l.work.Add(1)
 			go l.answer(m, files)
-			continue
+		case m.ID == 0:
+			Request{Files: files}.Close()
+			l.cancel(fmt.Errorf("%w; it said: %s", ErrLinkClosed, m.Err))
+			return
+		default:
+			Request{Files: files}.Close()
+			l.mu.Lock()
+			if ch := l.waiting[m.ID]; ch != nil {
+				delete(l.waiting, m.ID)
+				ch <- m // buffered, and only once
+			}
+			l.mu.Unlock()
 		}
-		Request{Files: files}.Close()
-		l.mu.Lock()
-		if ch := l.waiting[m.ID]; ch != nil {
-			delete(l.waiting, m.ID)
-			ch <- m // buffered, and only once
-		}
-		l.mu.Unlock()
 	}
 }
 
@@ -152,10 +193,11 @@ func (l *Link) answer(m message, files []*os.File) {
 	f, err := l.handle(l.ctx, Request{Verb: m.Do, Fields: m.Fields, Files: files})
 	a := message{ID: m.ID, Fields: f}
 	if err != nil {
-		a.Err = err.Error()
+		a.Err = errorText(err.Error())
 	}
-	if err := l.send(a, nil); err != nil && !errors.Is(err, ErrLinkClosed) {
-		// The answer itself could not be written down: the caller must not wait for ever.
-		l.send(message{ID: m.ID, Err: err.Error()}, nil)
+	if _, err := a.encode(); err != nil {
+		// The answer cannot be written down: the caller must not wait for ever.
+		a = message{ID: m.ID, Err: fmt.Sprintf("%s was done, but its answer is lost: %v", m.Do, err)}
 	}
+	l.send(a, nil) // a failure to is the end of the link, which the reader notices
 }

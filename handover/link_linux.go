@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +20,10 @@ const maxPacketFiles = 16
 
 // ControlListener is where generations dial in.
 type ControlListener struct {
-	ln   *net.UnixListener
-	path string
+	ln     *net.UnixListener
+	path   string
+	closed chan struct{}
+	once   sync.Once
 }
 
 // ListenControl opens a control socket (SOCK_SEQPACKET) at path with mode 0600.
@@ -38,29 +41,55 @@ func ListenControl(path string) (*ControlListener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("cannot protect the control socket %s: %w", path, err)
 	}
-	return &ControlListener{ln: ln, path: path}, nil
+	return &ControlListener{ln: ln, path: path, closed: make(chan struct{})}, nil
 }
 
 // Path is what generations get as SEGUE_CONTROL.
 func (l *ControlListener) Path() string { return l.path }
 
+// acceptPause is the pause after an accept(2) for which something was lacking.
+const acceptPause = 100 * time.Millisecond
+
 // Accept waits for the next peer, with its credentials from the kernel. The
 // caller decides whether it is welcome. An error that [ErrMalformed] matches
-// is about one peer; any other is final.
+// is about one peer; any other is final. Having no descriptor or memory left is
+// no error: the peer waits until there is one.
 func (l *ControlListener) Accept() (*Peer, error) {
-	c, err := l.ln.AcceptUnix()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := l.ln.AcceptUnix()
+		switch {
+		case err == nil:
+			p, err := newPeer(c)
+			if err != nil {
+				return nil, malformed{err}
+			}
+			return p, nil
+		case !isScarcity(err):
+			return nil, err
+		}
+		select {
+		case <-l.closed:
+			return nil, net.ErrClosed
+		case <-time.After(acceptPause):
+		}
 	}
-	p, err := newPeer(c)
-	if err != nil {
-		return nil, malformed{err}
+}
+
+// isScarcity says whether accept(2) failed for a reason that passes.
+func isScarcity(err error) bool {
+	for _, e := range []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	return p, nil
+	return false
 }
 
 // Close ends Accept and removes the socket. Links that exist go on.
-func (l *ControlListener) Close() error { return l.ln.Close() }
+func (l *ControlListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.ln.Close()
+}
 
 // DialControl reaches the supervisor behind SEGUE_CONTROL. It is refused when
 // another user than this process's or root's is there.
@@ -99,22 +128,25 @@ func newPeer(c *net.UnixConn) (*Peer, error) {
 	return &Peer{PID: int(cred.Pid), UID: int(cred.Uid), conn: c}, nil
 }
 
-// readPacket reads one datagram with its descriptors. A datagram that was cut
-// short, or that lost descriptors because this process is at its limit of open
-// files, is an error (MSG_TRUNC, MSG_CTRUNC in recvmsg(2)).
+// readPacket reads one datagram with its descriptors. One that was cut short is
+// an error (MSG_TRUNC in recvmsg(2)); of one that lost descriptors because this
+// process is at its limit of open files the text is returned, with errFilesLost
+// (MSG_CTRUNC).
 func readPacket(c *net.UnixConn, buf []byte) (int, []*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(maxPacketFiles*4))
 	n, oobn, flags, _, err := c.ReadMsgUnix(buf, oob)
-	if err != nil {
-		return 0, nil, err
-	}
-	if n == 0 && oobn == 0 {
-		return 0, nil, io.EOF
-	}
 	_, _, fds := ancillary(oob[:oobn])
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		closeAll(fds)
-		return 0, nil, errors.New("a control message was cut short; raise the limit of open files (ulimit -n)")
+	switch {
+	case err == nil && n == 0:
+		err = io.EOF
+	case err == nil && flags&unix.MSG_TRUNC != 0:
+		err = fmt.Errorf("a control message of more than %d bytes", maxMessage)
+	case err == nil && flags&unix.MSG_CTRUNC != 0:
+		err = errFilesLost
+	}
+	if err != nil {
+		closeAll(fds) // an empty datagram, which is EOF to package net, can carry some
+		return n, nil, err
 	}
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
@@ -122,10 +154,6 @@ func readPacket(c *net.UnixConn, buf []byte) (int, []*os.File, error) {
 	}
 	return n, files, nil
 }
-
-// writeTimeout bounds a send to a peer that has stopped reading: about a
-// hundred messages fit in its buffer before this matters.
-const writeTimeout = 5 * time.Second
 
 func writePacket(c *net.UnixConn, data []byte, files []*os.File) error {
 	if len(files) > maxPacketFiles {

@@ -31,6 +31,12 @@ func Listen(addr string) (net.Listener, error) {
 			hint = "; stop what listens there, or choose another address"
 		case errors.Is(err, syscall.EACCES):
 			hint = "; choose a port of 1024 or above, or a directory that you may write"
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			hint = "; no interface of this machine has that address"
+		case network == "unix" && errors.Is(err, fs.ErrNotExist):
+			hint = "; make the directory first"
+		case network == "unix" && len(address) > maxSocketPath:
+			hint = fmt.Sprintf("; the path has %d bytes, at most %d are possible: choose a shorter one", len(address), maxSocketPath)
 		}
 		return nil, fmt.Errorf("cannot listen on %s: %w%s", addr, err, hint)
 	}
@@ -39,6 +45,9 @@ func Listen(addr string) (net.Listener, error) {
 	}
 	return ln, nil
 }
+
+// maxSocketPath is what fits into sockaddr_un with the NUL at the end (unix(7)).
+const maxSocketPath = 107
 
 // removeDead removes the path of a unix socket if nobody listens on it.
 func removeDead(path string) error {

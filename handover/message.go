@@ -44,24 +44,39 @@ const (
 // letters, digits and '_'; values any UTF-8 text without NUL.
 type Fields map[string]string
 
-// message is one datagram: a request (Do is set) or an answer to one.
+// message is one datagram: a request (Do is set) or an answer to one. An answer
+// to request 0, which nobody sends, is the last word of a side that cannot go on
+// and says why.
 type message struct {
-	ID     uint64 // of the request
+	ID     uint64 // of the request, from 1
 	Do     Verb   // "" in an answer
 	Err    string // answers only: what could not be done
 	Fields Fields
 }
 
-var (
-	escape   = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
-	unescape = strings.NewReplacer(`\\`, `\`, `\n`, "\n")
-)
+// maxError bounds the text of an error: one that carries a stack must not keep
+// an answer from fitting.
+const maxError = 8 << 10
 
 // reserved keys belong to the frame, not to Fields.
 var reserved = []string{"SEGUE", "ID", "RE", "DO", "ERROR"}
 
+// name is how an error calls the message.
+func (m message) name() string {
+	if m.Do == "" {
+		return "an answer"
+	}
+	return string(m.Do)
+}
+
 // encode writes KEY=VALUE lines, the frame first, fields sorted.
 func (m message) encode() ([]byte, error) {
+	if m.Do != "" && !validKey(string(m.Do)) {
+		return nil, fmt.Errorf("cannot send verb %q: it is not made of A-Z, 0-9 and _", m.Do)
+	}
+	if !validText(m.Err) {
+		return nil, errors.New("cannot send an error that is not UTF-8 text without NUL")
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "SEGUE=%d\n", ProtocolVersion)
 	if m.Do != "" {
@@ -74,19 +89,58 @@ func (m message) encode() ([]byte, error) {
 	}
 	for _, k := range slices.Sorted(maps.Keys(m.Fields)) {
 		v := m.Fields[k]
-		if !validKey(k) || slices.Contains(reserved, k) || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-			return nil, fmt.Errorf("cannot send field %q: keys are A-Z, 0-9 and _, values UTF-8 text", k)
+		switch {
+		case slices.Contains(reserved, k):
+			return nil, fmt.Errorf("cannot send field %q: the frame of a message uses that key", k)
+		case !validKey(k) || !validText(v):
+			return nil, fmt.Errorf("cannot send field %q: keys are A-Z, 0-9 and _, values UTF-8 text without NUL", k)
 		}
 		fmt.Fprintf(&b, "%s=%s\n", k, escape.Replace(v))
 	}
 	if b.Len() > maxMessage {
-		return nil, fmt.Errorf("cannot send %s: %d bytes, at most %d fit", m.Do, b.Len(), maxMessage)
+		return nil, fmt.Errorf("cannot send %s: it takes %d bytes, at most %d fit", m.name(), b.Len(), maxMessage)
 	}
 	return b.Bytes(), nil
 }
 
-// decode is strict: what it accepts encodes to the same bytes but for the
-// order of fields.
+func validText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+// errorText makes any error text fit to be sent: it may quote what a program
+// wrote, in whatever encoding and length.
+func errorText(s string) string {
+	switch {
+	case s == "":
+		return "it failed without saying why" // an empty ERROR would mean success
+	case len(s) > maxError:
+		s = s[:maxError] + " [...]"
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+
+// unescape is the reverse of escape; false when s has any other escape.
+func unescape(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '\\' {
+			switch i++; {
+			case i < len(s) && s[i] == '\\':
+			case i < len(s) && s[i] == 'n':
+				c = '\n'
+			default:
+				return "", false
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String(), true
+}
+
+// decode is strict: what it accepts encodes to the same lines again. The
+// version is looked at before anything else, so that a peer of another version
+// is told so whatever else has changed.
 func decode(data []byte) (message, error) {
 	m := message{Fields: Fields{}}
 	if len(data) > maxMessage {
@@ -99,55 +153,54 @@ func decode(data []byte) (message, error) {
 	if !ok {
 		return m, errors.New("cannot read a control message: the last line is not complete")
 	}
-	var version, request, answer string
-	for _, line := range strings.Split(body, "\n") {
-		k, v, ok := strings.Cut(line, "=")
-		if !ok || !validKey(k) {
-			return m, fmt.Errorf("cannot read control line %q: it is not KEY=VALUE", line)
-		}
-		v = unescape.Replace(v)
-		var dst *string
-		switch k {
-		case "SEGUE":
-			dst = &version
-		case "ID":
-			dst = &request
-		case "RE":
-			dst = &answer
-		case "DO":
-			dst = (*string)(&m.Do)
-		case "ERROR":
-			dst = &m.Err
-		default:
-			if _, twice := m.Fields[k]; twice {
-				return m, fmt.Errorf("cannot read a control message: %s stands in it twice", k)
-			}
-			m.Fields[k] = v
-			continue
-		}
-		if *dst != "" || v == "" {
-			return m, fmt.Errorf("cannot read a control message: %s is empty or stands in it twice", k)
-		}
-		*dst = v
+	lines := strings.Split(body, "\n")
+	version, ok := strings.CutPrefix(lines[0], "SEGUE=")
+	if !ok {
+		return m, fmt.Errorf("cannot read a control message: it begins with %q, not with SEGUE=%d", lines[0], ProtocolVersion)
 	}
 	if version != strconv.Itoa(ProtocolVersion) {
 		return m, fmt.Errorf("cannot talk to this peer: it speaks version %q of the control wire, this side %d; upgrade the older of the two", version, ProtocolVersion)
 	}
-	id := request
-	if (m.Do == "") != (request == "") || (request == "") == (answer == "") || m.Do != "" && m.Err != "" {
-		return m, errors.New("cannot read a control message: it must be a request (ID and DO) or an answer (RE)")
+	frame := map[string]string{}
+	for _, line := range lines[1:] {
+		k, escaped, ok := strings.Cut(line, "=")
+		v, whole := unescape(escaped)
+		if !ok || !whole || !validKey(k) {
+			return m, fmt.Errorf("cannot read control line %q: it is not KEY=VALUE", line)
+		}
+		to := m.Fields
+		if slices.Contains(reserved, k) {
+			to = frame
+		}
+		if _, twice := to[k]; twice || k == "SEGUE" {
+			return m, fmt.Errorf("cannot read a control message: %s stands in it twice", k)
+		}
+		to[k] = v
 	}
-	if id == "" {
-		id = answer
+	return m, m.frame(frame)
+}
+
+// frame reads what is not a field.
+func (m *message) frame(f map[string]string) error {
+	number, request := f["ID"]
+	answered, answer := f["RE"]
+	verb, do := f["DO"]
+	text, failed := f["ERROR"]
+	switch {
+	case request == answer || request != do || request && failed || failed && text == "":
+		return errors.New("cannot read a control message: it must be a request (ID and DO) or an answer (RE, perhaps ERROR)")
+	case do && !validKey(verb):
+		return fmt.Errorf("cannot read a control message: %q is not a verb", verb)
+	case answer:
+		number = answered
 	}
+	m.Do, m.Err = Verb(verb), text
 	var err error
-	if m.ID, err = strconv.ParseUint(id, 10, 64); err != nil {
-		return m, fmt.Errorf("cannot read a control message: %q is not a message number", id)
+	m.ID, err = strconv.ParseUint(number, 10, 64)
+	if err != nil || strconv.FormatUint(m.ID, 10) != number || request && m.ID == 0 {
+		return fmt.Errorf("cannot read a control message: %q is not a message number", number)
 	}
-	if m.Do != "" && !validKey(string(m.Do)) {
-		return m, fmt.Errorf("cannot read a control message: %q is not a verb", m.Do)
-	}
-	return m, nil
+	return nil
 }
 
 // validKey accepts what sd_notify(3) and the shell accept as a variable name.

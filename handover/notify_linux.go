@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,7 +74,7 @@ func (l *NotifyListener) Receive() (Notification, error) {
 	// The sender waits until every copy of the descriptor is closed
 	// (sd_notify_barrier(3)); descriptors for anything else are not kept.
 	if err == nil && n.Values["BARRIER"] == "1" {
-		n.done = func() { closeAll(files) }
+		n.done = sync.OnceFunc(func() { closeAll(files) })
 	} else {
 		closeAll(files)
 	}
@@ -88,7 +89,7 @@ func (l *NotifyListener) Close() error { return l.conn.Close() }
 
 // Barrier returns when the supervisor has processed everything sent before
 // (sd_notify_barrier(3)): it passes the writing end of a pipe and waits until
-// every copy is closed.
+// every copy is closed. One that dies with notifications unread closes it too.
 func (n *Notifier) Barrier(ctx context.Context) error {
 	if n == nil || n.path == "" {
 		return nil
@@ -112,32 +113,25 @@ func (n *Notifier) Barrier(ctx context.Context) error {
 }
 
 func (n *Notifier) sendFile(assignment string, f *os.File) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err := n.dial(); err != nil {
-		return err
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var sendErr error
-	// WriteMsgUnix refuses an address on a connected socket: none is given.
-	err = raw.Control(func(fd uintptr) {
-		_, _, sendErr = n.conn.WriteMsgUnix([]byte(assignment), unix.UnixRights(int(fd)), nil)
+	return n.write(func(c *net.UnixConn) error {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var sendErr error
+		// WriteMsgUnix refuses an address on a connected socket: none is given.
+		err = raw.Control(func(fd uintptr) {
+			_, _, sendErr = c.WriteMsgUnix([]byte(assignment), unix.UnixRights(int(fd)), nil)
+		})
+		return errors.Join(err, sendErr)
 	})
-	if err := errors.Join(err, sendErr); err != nil {
-		return fmt.Errorf("cannot notify the supervisor over %s: %w", n.path, err)
-	}
-	return nil
 }
 
 // removeStale deletes a socket file that a dead process left. Anything that is
 // not a socket is not ours to delete.
 func removeStale(path string) error {
-	// sockaddr_un(7): 108 bytes with the NUL at the end.
-	if len(path) > 107 {
-		return fmt.Errorf("cannot open a socket at %s: the path has %d bytes, at most 107 are possible; choose a shorter directory with SEGUE_RUNTIME_DIR", path, len(path))
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("cannot open a socket at %s: the path has %d bytes, at most %d are possible; choose a shorter directory with SEGUE_RUNTIME_DIR", path, len(path), maxSocketPath)
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

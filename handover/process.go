@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +17,7 @@ type Command struct {
 	Path    string   // of the program, absolute or relative to Dir
 	Args    []string // including the program's name
 	Dir     string   // "" is this process's
-	Env     []string // what the wire adds wins over what stands here
+	Env     []string // the whole environment but for the wire's: nil is an empty one, nothing comes from this process
 	Stdout  *os.File // nil discards
 	Stderr  *os.File // nil discards
 	Group   bool     // leads a process group of its own, so that Signal reaches its children
@@ -53,6 +54,9 @@ func Start(c Command) (*Process, error) {
 	env := map[string]string{}
 	var names []string
 	for _, s := range c.Sockets {
+		if err := CheckName(s.Name); err != nil {
+			return nil, fmt.Errorf("cannot start %s: %w", c.Path, err)
+		}
 		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
 		names = append(names, s.Name)
 	}
@@ -83,7 +87,7 @@ func Start(c Command) (*Process, error) {
 // mergeEnv drops every variable of the wire from base and adds those that are
 // set: a generation must never take its parent's for its own.
 func mergeEnv(base []string, wire map[string]string) []string {
-	var env []string
+	env := []string{} // not nil: os/exec takes that for the environment of this process
 next:
 	for _, kv := range base {
 		for _, k := range wireEnv {
@@ -106,12 +110,16 @@ func startError(c Command, err error) error {
 	switch {
 	case c.Dir != "" && !isDir(c.Dir):
 		hint = fmt.Sprintf("; the directory %s is not there", c.Dir)
+	case errors.Is(err, fs.ErrNotExist) && isFile(c):
+		hint = "; the file is there, but not the interpreter that its first line or its header names"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = "; build it, or correct the path"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "; it must be a file that this user may execute (chmod +x)"
 	case errors.Is(err, syscall.ENOEXEC):
-		hint = "; it is not a program for this machine"
+		hint = "; it is not a program for this machine, or a script without #!"
+	case errors.Is(err, syscall.ETXTBSY):
+		hint = "; it is being written: put a new version in place by renaming (mv), not by copying over it"
 	}
 	return fmt.Errorf("cannot start %s: %w%s", c.Path, err, hint)
 }
@@ -119,6 +127,15 @@ func startError(c Command, err error) error {
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+func isFile(c Command) bool {
+	path := c.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(c.Dir, path)
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // wait is the one owner of this child's exit status.
@@ -131,7 +148,7 @@ func (p *Process) wait() {
 	case errors.As(err, &exit):
 		p.err = exitError{exit}
 	default:
-		p.err = err
+		p.err = fmt.Errorf("ended, and how is not known: %w", err)
 	}
 	close(p.done)
 }
@@ -150,22 +167,28 @@ func (p *Process) Err() error {
 }
 
 // ExitCode is the status for a parent that passes it on: the exit status, or
-// 128 plus the number of the signal that ended the process. -1 while it runs.
+// 128 plus the number of the signal that ended the process. -1 while it runs,
+// and when somebody else in this process waited for it (see [Process.Err]).
 func (p *Process) ExitCode() int {
 	select {
 	case <-p.done:
 	default:
 		return -1
 	}
-	if s := terminatedBy(p.cmd.ProcessState); s != 0 {
+	state := p.cmd.ProcessState
+	if state == nil {
+		return -1
+	}
+	if s := terminatedBy(state); s != 0 {
 		return 128 + int(s)
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return state.ExitCode()
 }
 
 // Signal sends sig to the process, and to its whole group if it leads one.
 // An ended process is no error; its group gets the signal still, since its
-// children may have outlived it.
+// children may have outlived it. That is for right after its end: once the last
+// of the group is gone too, the kernel may give the number to somebody else.
 func (p *Process) Signal(sig os.Signal) error {
 	if p.group {
 		return signalGroup(p.PID, sig)

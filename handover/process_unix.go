@@ -23,7 +23,7 @@ func signalGroup(leader int, sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("cannot signal process group %d: %v is no signal of this system", leader, sig)
 	}
-	// ESRCH: nobody is left. EPERM: what is left is not ours to signal.
+	// ESRCH: nobody is left.
 	if err := syscall.Kill(-leader, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("cannot signal process group %d: %w", leader, err)
 	}
@@ -36,6 +36,9 @@ func (p *Process) Owns(pid int) bool {
 	if pid == p.PID {
 		return true
 	}
+	if !p.group || pid <= 0 { // 0 would be this very process: a sender in another pid namespace has that number
+		return false
+	}
 	g, err := syscall.Getpgid(pid)
-	return p.group && err == nil && g == p.PID
+	return err == nil && g == p.PID
 }

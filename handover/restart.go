@@ -3,6 +3,7 @@ package handover
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -36,8 +37,9 @@ type Generation interface {
 }
 
 // Restart is one attempt to put a new generation in the place of an old one: a
-// transaction with a way back. The zero budgets mean none at all: no trial, no
-// probation, no time to get ready; use the Default constants.
+// transaction with a way back. The zero budgets mean no time at all: a trial or
+// probation of 0 is one proof, a generation must be ready when it is spawned; use
+// the Default constants.
 type Restart struct {
 	Old          Generation // nil when nothing serves: then there is neither trial nor probation
 	Spawn        func(ctx context.Context) (Generation, error)
@@ -51,8 +53,9 @@ type Restart struct {
 // StepName names a step of a restart.
 type StepName string
 
-// The steps, in order. The last two belong to the old generation and come
-// after Run has returned: whoever owns it appends them to the report.
+// The steps, in order. StepDrain belongs to the old generation and comes after
+// Run has returned: whoever owns it appends it to the report. StepRollback comes
+// after the step that failed, in place of the rest.
 const (
 	StepSpawn     StepName = "spawn"
 	StepReady     StepName = "ready"
@@ -79,7 +82,7 @@ type Outcome string
 const (
 	Done       Outcome = "done"        // the new generation serves
 	RolledBack Outcome = "rolled back" // the old generation serves, as before
-	Failed     Outcome = "failed"      // nothing serves: there was no old generation to go back to
+	Failed     Outcome = "failed"      // nothing serves: there was no old generation, it has ended, or it did not resume
 )
 
 // Report is the account of a restart.
@@ -109,7 +112,8 @@ func (r Restart) Run(ctx context.Context) (Generation, Report) {
 type attempt struct {
 	Restart
 	next     Generation
-	switched bool // the new generation has accepted connections
+	accepted bool // the new generation may have accepted connections
+	paused   bool // the old generation may have paused
 	report   Report
 }
 
@@ -122,14 +126,16 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	// From here on the end of the new generation ends whatever waits for it.
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		select {
 		case <-a.next.Done():
-			cancel(fmt.Errorf("the new generation %w", a.next.Err()))
+			cancel(a.gone())
 		case <-ctx.Done():
 		}
-	}()
+	})
+	defer watch.Wait()
+	defer cancel(nil)
 	if err := a.step(ctx, StepReady, a.awaitReady); err != nil {
 		return err
 	}
@@ -148,17 +154,22 @@ func (a *attempt) run(ctx context.Context) error {
 	return a.step(ctx, StepProbation, a.probation)
 }
 
-// step runs do and keeps the account. When the new generation is gone, that is
-// the reason, whatever the call noticed first.
+// step runs do and keeps the account. When ctx has ended or the new generation
+// is gone, the step has failed and that is the reason, whatever do noticed first:
+// a select takes any of the channels that are ready.
 func (a *attempt) step(ctx context.Context, name StepName, do func(context.Context, *string) error) error {
 	s := Step{Name: name, Began: time.Now()}
 	a.progress(s)
 	err := do(ctx, &s.Note)
-	if err != nil {
+	if err != nil && a.next != nil {
 		a.awaitExit(ctx)
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	} else if gone := a.gone(); gone != nil {
+		err = gone
+	}
+	if err != nil {
 		s.Error = err.Error()
 		a.report.Failed = name
 	}
@@ -174,6 +185,19 @@ func (a *attempt) progress(s Step) {
 	}
 }
 
+// gone says how the new generation ended; nil while it runs.
+func (a *attempt) gone() error {
+	if a.next == nil {
+		return nil
+	}
+	select {
+	case <-a.next.Done():
+		return fmt.Errorf("the new generation %w", a.next.Err())
+	default:
+		return nil
+	}
+}
+
 // awaitExit: a link or a probe ends a moment before its process can be reaped.
 func (a *attempt) awaitExit(ctx context.Context) {
 	late := time.NewTimer(exitNoticed)
@@ -184,17 +208,23 @@ func (a *attempt) awaitExit(ctx context.Context) {
 	}
 }
 
+// awaitReady: a generation that cannot be steered accepts from then on.
 func (a *attempt) awaitReady(ctx context.Context, _ *string) error {
 	late := time.NewTimer(a.ReadyTimeout)
 	defer late.Stop()
 	select {
 	case <-a.next.Ready():
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-late.C:
-		return fmt.Errorf("the new generation did not become ready within %v", a.ReadyTimeout)
+		select {
+		case <-a.next.Ready(): // in the same moment
+		default:
+			return fmt.Errorf("the new generation did not become ready within %v", a.ReadyTimeout)
+		}
 	}
+	a.accepted = !a.next.Steerable()
+	return nil
 }
 
 func (a *attempt) trial(ctx context.Context, note *string) error {
@@ -204,19 +234,24 @@ func (a *attempt) trial(ctx context.Context, note *string) error {
 	return a.observe(ctx, a.Trial, trialEvery, 0, note)
 }
 
-func (a *attempt) open(ctx context.Context, _ *string) error { return a.call(ctx, a.next, Open) }
+func (a *attempt) open(ctx context.Context, _ *string) error {
+	a.accepted = true
+	return a.call(ctx, a.next, Open)
+}
 
 // turn opens the new one before it pauses the old one, so that the socket is
 // never without somebody who accepts. An old generation that does not answer is
 // no reason to keep it: it may be the reason for the restart.
 func (a *attempt) turn(ctx context.Context, note *string) error {
-	a.switched = true
-	if err := a.call(ctx, a.next, Open); err != nil {
+	if err := a.open(ctx, note); err != nil {
 		return err
 	}
 	if !a.Old.Steerable() {
 		*note = "the old generation cannot be paused: both accept until it has left"
-	} else if err := a.call(ctx, a.Old, Pause); err != nil {
+		return nil
+	}
+	a.paused = true
+	if err := a.call(ctx, a.Old, Pause); err != nil {
 		*note = fmt.Sprintf("the old generation could not be paused: %v", err)
 	}
 	return nil
@@ -283,13 +318,13 @@ func (a *attempt) rollBack(ctx context.Context) {
 	}
 	s := Step{Name: StepRollback, Began: time.Now()}
 	a.progress(s)
-	if a.switched && a.report.Outcome == RolledBack && a.Old.Steerable() {
+	if a.paused && a.report.Outcome == RolledBack {
 		if err := a.call(ctx, a.Old, Resume); err != nil {
 			s.Error = fmt.Sprintf("the old generation did not resume: %v", err)
 			a.report.Outcome = Failed
 		}
 	}
-	a.next.End(a.switched)
+	a.next.End(a.accepted)
 	s.Took, s.Ended = time.Since(s.Began), true
 	a.report.Steps = append(a.report.Steps, s)
 	a.progress(s)

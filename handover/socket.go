@@ -20,7 +20,8 @@ type Socket struct {
 }
 
 // CheckName says whether name can name a socket: 1 to 255 printable ASCII
-// characters without ':' (FileDescriptorName= in systemd.socket(5)).
+// characters without space, ':' (FileDescriptorName= in systemd.socket(5)) and
+// '=' (which stands between name and address where users write both).
 func CheckName(name string) error {
 	if name == "" || len(name) > 255 {
 		return fmt.Errorf("cannot use %q as a socket name: give it 1 to 255 characters", name)
@@ -43,7 +44,11 @@ func SplitAddr(addr string) (network, address string, err error) {
 		}
 		return "unix", path, nil
 	}
-	if _, _, err := net.SplitHostPort(addr); err != nil {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil && port == "" {
+		err = errors.New("the port is missing; 0 takes any free one")
+	}
+	if err != nil {
 		return "", "", fmt.Errorf("cannot listen on %q: write host:port, :port or unix:/path (%w)", addr, err)
 	}
 	return "tcp", addr, nil
@@ -61,7 +66,11 @@ func JoinAddr(a net.Addr) string {
 // still owns s.File. Closing it does not remove a unix socket's path, since
 // another process may be serving it.
 func (s Socket) Listener() (net.Listener, error) {
-	ln, err := net.FileListener(s.File)
+	err := checkListening(s.File)
+	var ln net.Listener
+	if err == nil {
+		ln, err = net.FileListener(s.File)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve inherited socket %q: it is not a listening stream socket (%w)", s.Name, err)
 	}
