@@ -28,9 +28,13 @@ func (m *machine) closeAll(ctx context.Context) error {
 	select {
 	case <-m.startEnded:
 	default:
-		errs = append(errs, m.bounded(ctx, "end of the start", m.opts.TaskTimeout, func(context.Context) error {
-			<-m.startEnded
-			return nil
+		errs = append(errs, m.bounded(ctx, "end of the start", m.opts.TaskTimeout, func(ctx context.Context) error {
+			select {
+			case <-m.startEnded:
+				return nil
+			case <-ctx.Done(): // nobody says so any more once Run has returned
+				return errors.New("setup or a check ignores the end of its context")
+			}
 		}))
 	}
 	m.tasks.stop()
@@ -112,7 +116,7 @@ func (m *machine) release() {
 			s.gate.Close()
 		}
 		if !m.report.Successor {
-			s.removePath()
+			s.removePath(m.main.Load())
 		}
 	}
 	if m.in.Solo != nil {

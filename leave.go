@@ -20,6 +20,8 @@ const (
 	// waitTick is how often a wait looks for idle connections and says what it
 	// waits for.
 	waitTick = time.Second
+	// leastTick keeps a wait without patience from spinning.
+	leastTick = 10 * time.Millisecond
 )
 
 // leave begins to leave, for good or because a successor serves. It returns
@@ -27,6 +29,9 @@ const (
 // service that leaves already goes on doing so.
 func (m *machine) leave(reason string, successor bool) error {
 	if m.phase >= Draining {
+		if successor && m.phase == Draining {
+			m.shut() // somebody else takes what this process would refuse
+		}
 		return nil
 	}
 	if m.handing != nil {
@@ -37,14 +42,14 @@ func (m *machine) leave(reason string, successor bool) error {
 	m.force, m.leftAt = force, time.Now()
 	m.report.Reason, m.report.Successor = reason, successor
 	if !successor {
-		m.notify.Send("STOPPING=1")
+		m.say("STOPPING=1")
 	}
 	m.enter(leave, reason)
 	if m.phase == Closing {
 		m.close(ctx)
 		return nil
 	}
-	d := &drain{m: m, successor: successor, handing: m.handing}
+	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
 	go m.async(func() error { return d.run(ctx) }, func(err error) {
 		if err != nil {
 			m.errs = append(m.errs, err)
@@ -59,6 +64,7 @@ func (m *machine) leave(reason string, successor bool) error {
 type drain struct {
 	m         *machine
 	successor bool
+	accepts   bool // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
 
 	mu  sync.Mutex
@@ -75,12 +81,16 @@ func (d *drain) run(ctx context.Context) error {
 	inFlight, served := d.count()
 	if d.successor {
 		m.tasks.solo.stop()
-	} else {
+	}
+	if d.accepts {
+		for _, s := range m.app.servers {
+			s.gate.Open() // it may have been paused
+		}
 		d.lameDuck(ctx)
 	}
 	for _, s := range m.app.servers {
 		switch {
-		case d.successor || s.http == nil:
+		case !d.accepts || s.http == nil:
 			s.gate.Shut()
 		default:
 			s.http.Refuse(retryAfter)
@@ -165,7 +175,7 @@ func (d *drain) wait(budget context.Context, h *conns.HTTP) {
 	began := time.Now()
 	patience := d.m.opts.IdleTimeout
 	for {
-		round, cancel := context.WithTimeout(budget, min(waitTick, patience))
+		round, cancel := context.WithTimeout(budget, max(min(waitTick, patience), leastTick))
 		err := h.Wait(round)
 		cancel()
 		if err == nil || budget.Err() != nil {

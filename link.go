@@ -87,7 +87,7 @@ func (l *link) dial(ctx context.Context) error {
 
 // keep dials again whenever the supervisor has gone. A generation that was
 // never told to open leaves instead: nobody can tell it any more. One that was
-// spawned by its predecessor goes on without: the predecessor was to leave.
+// spawned by its predecessor goes on alone: the predecessor has let go, or died.
 func (l *link) keep(ctx context.Context) {
 	defer close(l.done)
 	for {
@@ -107,6 +107,7 @@ func (l *link) keep(ctx context.Context) {
 			<-ctx.Done()
 			return
 		case l.m.in.Predecessor > 0:
+			l.m.do(func() error { l.m.main.Store(true); l.m.say("WATCHDOG=1"); return nil })
 			<-ctx.Done()
 			return
 		}
@@ -177,7 +178,7 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 	case handover.Probe:
 		return nil, m.probe(r)
 	case handover.Check:
-		return nil, runChecks(ctx, m.registeredChecks())
+		return nil, m.app.Readiness(ctx)
 	case handover.Open, handover.Resume:
 		l.opened.Store(true)
 		return nil, m.do(m.open)
@@ -210,6 +211,9 @@ func (m *machine) leaveWithin(budget, reason string, successor bool) error {
 
 // probe hands a connection that the supervisor made to the server it is for.
 func (m *machine) probe(r handover.Request) error {
+	if p := m.app.Phase(); p == Starting || p >= Closing {
+		return fmt.Errorf("cannot be probed while the service is %v", p)
+	}
 	if len(r.Files) != 1 {
 		return fmt.Errorf("cannot be probed with %d connections in one message: exactly one is expected", len(r.Files))
 	}
@@ -221,7 +225,11 @@ func (m *machine) probe(r handover.Request) error {
 		if err != nil {
 			return fmt.Errorf("cannot take the probe connection: %w", err)
 		}
-		return s.gate.Inject(c)
+		if err := s.gate.Inject(c); err != nil {
+			c.Close()
+			return fmt.Errorf("cannot take the probe connection: %w", err)
+		}
+		return nil
 	}
 	return fmt.Errorf("cannot be probed: no server is called %q", r.Fields["SOCKET"])
 }

@@ -58,8 +58,13 @@ type machine struct {
 
 	phase   Phase
 	current atomic.Int32 // shared: the phase, for readers
-	reason  string       // why it leaves
 	errs    []error      // what Run returns
+	opened  bool         // it has accepted connections
+	spared  bool         // it leaves by its own decision: the next TERM is the first
+
+	// main is shared: systemd follows this process, and the paths of unix sockets
+	// are its to remove. A successor becomes it when its predecessor lets go.
+	main atomic.Bool
 
 	abortStart context.CancelCauseFunc
 	startEnded chan struct{} // shared; closed when setup, sockets and checks are over
@@ -89,6 +94,7 @@ func newMachine(o Options, in handover.Inheritance, from origin) *machine {
 		calls:  make(chan call), ended: make(chan struct{}), startEnded: make(chan struct{}),
 	}
 	m.app = &App{m: m}
+	m.main.Store(in.Predecessor == 0)
 	m.out = newOutlet(m.opts.Events)
 	m.report = Report{Service: m.opts.Name, Generation: in.Generation, PID: os.Getpid()}
 	return m
@@ -109,6 +115,8 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 	starting, abortStart := context.WithCancelCause(work)
 	m.abortStart = abortStart
 	go m.async(func() error { return m.prepare(starting, setup) }, m.whenPrepared)
+	late := time.AfterFunc(m.opts.StartTimeout+startGrace, m.startIsLate)
+	defer late.Stop()
 	gone := ctx.Done()
 	for m.phase != Stopped {
 		select {
@@ -117,7 +125,7 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 		case s := <-signals:
 			m.signal(s)
 		case <-watchdog:
-			m.notify.Send("WATCHDOG=1")
+			m.say("WATCHDOG=1")
 		case <-gone:
 			gone = nil
 			m.leave("context ended: "+context.Cause(ctx).Error(), false)
@@ -159,7 +167,7 @@ func (m *machine) enter(s step, reason string) error {
 		m.phase = to
 		m.current.Store(int32(to))
 		m.out.emit(PhaseChanged{from, to, reason})
-		m.notify.Send("STATUS=" + to.String())
+		m.say("STATUS=" + to.String())
 	}
 	return nil
 }
@@ -177,10 +185,14 @@ func (m *machine) whenPrepared(err error) {
 	}
 	for _, s := range m.app.servers {
 		go m.async(s.serve, func(err error) {
-			if err != nil && m.phase < Draining {
-				m.fail(err)
-				m.leave(err.Error(), false)
+			if m.phase >= Draining {
+				return
 			}
+			if err == nil {
+				err = fmt.Errorf("server %q stopped serving before it was told to: leave its Shutdown to Run", s.name)
+			}
+			m.fail(err)
+			m.leave(err.Error(), false)
 		})
 	}
 	m.enter(prepared, "")
@@ -188,12 +200,10 @@ func (m *machine) whenPrepared(err error) {
 	if m.link != nil {
 		m.link.ready(m)
 	}
-	if m.in.Predecessor == 0 {
-		if m.link == nil {
-			m.open()
-		}
-		m.notify.Send("READY=1")
+	if m.link == nil {
+		m.open()
 	}
+	m.say("READY=1")
 }
 
 // open lets connections in.
@@ -204,6 +214,7 @@ func (m *machine) open() error {
 	for _, s := range m.app.servers {
 		s.gate.Open()
 	}
+	m.opened = true
 	m.tasks.startSolo(m)
 	return nil
 }
@@ -213,10 +224,22 @@ func (m *machine) pause() error {
 	if err := m.enter(pause, ""); err != nil {
 		return err
 	}
+	m.shut()
+	return nil
+}
+
+func (m *machine) shut() {
 	for _, s := range m.app.servers {
 		s.gate.Shut()
 	}
-	return nil
+}
+
+// say tells systemd, if it follows this process: what a successor on probation,
+// or a predecessor that drains, has to say is not the state of the service.
+func (m *machine) say(assignments ...string) {
+	if m.main.Load() {
+		m.notify.Send(assignments...)
+	}
 }
 
 // fail keeps an error for Run to return.

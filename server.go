@@ -28,7 +28,9 @@ type server struct {
 	gate  *conns.Gate
 	http  *conns.HTTP    // when impl is an *http.Server
 	other *conns.Tracker // otherwise
-	owned bool           // the path of a unix socket is ours to remove
+
+	opened bool // by this process
+	owned  bool // by this lineage, and inherited
 }
 
 // bind finds or opens the socket and puts the connection layer on it; the gate
@@ -55,7 +57,7 @@ func (s *server) bind(in *handover.Inheritance) error {
 		}
 		s.ln = ln
 	}
-	s.owned = !inherited || in.Predecessor > 0
+	s.opened, s.owned = !inherited, in.Predecessor > 0
 	s.gate = conns.NewGate(s.ln)
 	s.gate.Shut()
 	if hs, ok := s.impl.(*http.Server); ok {
@@ -88,9 +90,10 @@ func (s *server) stats() conns.Stats {
 	return s.other.Stats()
 }
 
-// removePath removes a unix socket that this lineage opened, when it ends.
-func (s *server) removePath() {
-	if s.owned && s.ln != nil && s.ln.Addr().Network() == "unix" {
+// removePath removes a unix socket that this lineage opened, when it ends; main
+// says that nobody else of the lineage serves it.
+func (s *server) removePath(main bool) {
+	if (s.opened || s.owned && main) && s.ln != nil && s.ln.Addr().Network() == "unix" {
 		os.Remove(s.ln.Addr().String())
 	}
 }

@@ -25,11 +25,12 @@ func (m *machine) signals() (<-chan os.Signal, func()) {
 func (m *machine) signal(s os.Signal) {
 	said := func(meaning string) { m.out.emit(SignalReceived{s.String(), meaning}) }
 	switch {
-	case slices.Contains(leaveSignals, s) && m.force != nil:
+	case slices.Contains(leaveSignals, s) && m.force != nil && !m.spared:
 		said("leaving at once")
 		m.force(ErrForced)
 	case slices.Contains(leaveSignals, s):
 		said("leaving; once more to leave at once")
+		m.spared = false
 		m.leave(s.String(), false)
 	case s == reloadSignal:
 		said("reloading")
@@ -45,6 +46,11 @@ func (m *machine) signal(s os.Signal) {
 
 // reload runs the reload functions in order, never two rounds at once.
 func (m *machine) reload(ctx context.Context) error {
+	if p := m.app.Phase(); p != Ready && p != Paused {
+		err := fmt.Errorf("cannot reload while the service is %v", p)
+		m.out.emit(Reloaded{err})
+		return err
+	}
 	m.reloading.Lock()
 	defer m.reloading.Unlock()
 	m.announceReload()
@@ -55,7 +61,7 @@ func (m *machine) reload(ctx context.Context) error {
 			break
 		}
 	}
-	m.notify.Send("READY=1")
+	m.say("READY=1")
 	m.out.emit(Reloaded{err})
 	return err
 }
@@ -63,7 +69,7 @@ func (m *machine) reload(ctx context.Context) error {
 // announceReload is the first half of systemd's reload protocol
 // (Type=notify-reload in systemd.service(5)); READY=1 is the second.
 func (m *machine) announceReload() {
-	m.notify.Send("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonicMicroseconds(), 10))
+	m.say("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonicMicroseconds(), 10))
 }
 
 // watchdog ticks twice in each interval that the supervisor allows

@@ -18,6 +18,10 @@ const (
 	mostPause  = time.Second
 )
 
+// startGrace is how long a start that honours the end of its context has to say
+// what it was waiting for.
+const startGrace = 500 * time.Millisecond
+
 // prepare runs setup, opens the sockets and waits for the checks. It runs
 // beside the loop, so that a signal is heard while setup hangs.
 func (m *machine) prepare(ctx context.Context, setup func(context.Context, *App) error) error {
@@ -31,6 +35,9 @@ func (m *machine) prepare(ctx context.Context, setup func(context.Context, *App)
 	if err != nil {
 		return fmt.Errorf("setup failed: %w", err)
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("setup failed: %w", context.Cause(ctx)) // it leaves already: open nothing
+	}
 	if err := m.bind(); err != nil {
 		return err
 	}
@@ -38,6 +45,17 @@ func (m *machine) prepare(ctx context.Context, setup func(context.Context, *App)
 	err = m.awaitChecks(ctx)
 	m.note(Step{Name: "checks", Took: time.Since(began), Budget: m.opts.StartTimeout, Error: text(err)})
 	return err
+}
+
+// startIsLate gives up on a setup or a check that ignores the end of its context.
+func (m *machine) startIsLate() {
+	m.do(func() error {
+		if m.phase == Starting {
+			m.fail(fmt.Errorf("the start took longer than %v and did not end when told to: have setup and checks honour their context", m.opts.StartTimeout))
+			m.leave("the start failed", false)
+		}
+		return nil
+	})
 }
 
 // bind gives every server its socket and refuses sockets that nobody wants: a

@@ -48,12 +48,12 @@ type handing struct {
 	done   chan struct{}
 }
 
-// refusal is why this process cannot be replaced by a child of its own.
-func refusal() error {
+// refusal is why a process cannot be replaced by a child of its own.
+func refusal(pid int, getenv func(string) string) error {
 	switch {
-	case os.Getpid() == 1:
+	case pid == 1:
 		return errors.New("cannot hand over as PID 1: the container ends with this process; start the service with `segue run`")
-	case os.Getenv("SUPERVISOR_ENABLED") != "":
+	case getenv("SUPERVISOR_ENABLED") != "":
 		return errors.New("cannot hand over under supervisord: it would start a second copy when this process leaves; let supervisord start `segue run`")
 	}
 	return nil
@@ -69,9 +69,11 @@ func (m *machine) upgrade() {
 		}()
 		return
 	}
-	err := refusal()
+	err := refusal(os.Getpid(), os.Getenv)
 	switch {
 	case err != nil:
+	case !m.main.Load():
+		err = errors.New("cannot hand over while the predecessor may take the service back; wait until it has let go")
 	case m.handing != nil:
 		err = errors.New("cannot hand over: a handover is under way; wait for its end")
 	case m.phase != Ready:
@@ -79,6 +81,10 @@ func (m *machine) upgrade() {
 	}
 	if err != nil {
 		m.out.emit(Problem{err})
+		if m.phase == Ready && m.handing == nil { // systemctl reload waits for an answer
+			m.announceReload()
+			m.say("READY=1", "STATUS=serving; "+oneLine(err.Error()))
+		}
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -97,15 +103,18 @@ func (m *machine) handedOver(next handover.Generation, r handover.Report) {
 	m.handing = nil
 	if next == nil {
 		m.out.emit(HandoverEnded{0, r})
-		m.notify.Send("READY=1", "STATUS=serving; the last handover was rolled back: "+oneLine(r.Reason))
+		if m.phase < Draining {
+			m.say("READY=1", "STATUS=serving; the last handover was rolled back: "+oneLine(r.Reason))
+		}
 		return
 	}
 	pid := next.(*successor).process.PID
 	m.out.emit(HandoverEnded{pid, r})
 	if m.phase >= Draining {
-		next.End(true) // it was too late to give it up, and the service is to end
+		next.(*successor).end(syscall.SIGTERM) // it was too late to give it up, and the service is to end
 		return
 	}
+	m.spared = true
 	m.leave("process "+strconv.Itoa(pid)+" serves", true)
 }
 
@@ -146,6 +155,8 @@ func (m *machine) handOver(ctx context.Context) (handover.Generation, handover.R
 	if err := m.notify.Barrier(ctx); err != nil {
 		m.out.emit(Problem{err})
 	}
+	m.main.Store(false)
+	close(next.(*successor).released)
 	return next, report
 }
 
@@ -177,7 +188,7 @@ func (m *machine) spawn(ctx context.Context, control *handover.ControlListener) 
 	if err != nil {
 		return nil, err
 	}
-	next := &successor{process: process, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{})}
+	next := &successor{process: process, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
 	go next.welcome(control)
 	return next, nil
 }
@@ -193,6 +204,8 @@ type successor struct {
 	linked  chan struct{}
 	ready   chan struct{}
 	once    sync.Once // READY may be said again
+
+	released chan struct{} // closed when it is on its own: the link ends, which tells it
 }
 
 // welcome waits until the successor, and nobody else, has dialled.
@@ -211,7 +224,10 @@ func (s *successor) welcome(control *handover.ControlListener) {
 		}
 		s.link = handover.NewLink(peer, s.handle)
 		close(s.linked)
-		<-s.process.Done()
+		select {
+		case <-s.process.Done():
+		case <-s.released:
+		}
 		s.link.Close()
 		return
 	}
@@ -244,21 +260,42 @@ func (s *successor) Call(ctx context.Context, v handover.Verb) error {
 	return err
 }
 
-// End asks the successor to leave and kills it when its time is over: soon
-// when it never served, after a drain when it did.
+// End asks the successor to leave and kills it when its time is over: soon when
+// it never served, after a drain when it did. It is told that somebody else
+// serves, since SIGTERM would have it refuse the clients that are ours again.
 func (s *successor) End(graceful bool) {
-	patience := endPatience
-	if graceful {
-		patience += s.drain
+	if !graceful {
+		s.end(syscall.SIGTERM)
+		return
 	}
-	s.process.Signal(syscall.SIGTERM)
 	go func() {
-		select {
-		case <-s.process.Done():
-		case <-time.After(patience):
-			s.process.Signal(os.Kill)
+		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+		defer cancel()
+		if s.Call(ctx, handover.Drain) != nil {
+			s.process.Signal(syscall.SIGTERM)
 		}
+		s.killAfter(endPatience + s.drain)
 	}()
+}
+
+// end has it leave for good.
+func (s *successor) end(sig os.Signal) {
+	s.process.Signal(sig)
+	patience := endPatience
+	select {
+	case <-s.released:
+		patience += s.drain
+	default:
+	}
+	go s.killAfter(patience)
+}
+
+func (s *successor) killAfter(patience time.Duration) {
+	select {
+	case <-s.process.Done():
+	case <-time.After(patience):
+		s.process.Signal(os.Kill)
+	}
 }
 
 // incumbent is this process as the old generation of a handover.

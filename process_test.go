@@ -1,0 +1,3 @@
+package segue
+
+func child(string) int { return 2 }
