@@ -118,7 +118,7 @@ func stateLine(e client.Event) string {
 	case client.Restarting:
 		return "restarting " + e.Service + because
 	case client.BackingOff:
-		return e.Service + " is down" + because + "; it will be started again"
+		return e.Service + " is down" + because
 	case client.Stopping:
 		return "stopping " + e.Service + because
 	case client.Failed:

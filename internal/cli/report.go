@@ -73,7 +73,7 @@ func drainLines(d client.Drain) []string {
 	}
 	cut := "none cut"
 	if len(d.Cut) > 0 {
-		cut = count(len(d.Cut), "connection") + " cut:"
+		cut = count(len(d.Cut), "connection", "connections") + " cut:"
 	}
 	lines := []string{fmt.Sprintf("  the old generation %s: %d in flight, %d finished, %s", how, d.InFlight, d.Finished, cut)}
 	var b strings.Builder

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +78,7 @@ func (r *runner) run(ctx context.Context) error {
 	defer endFollowing()
 	begun := make(chan struct{}) // the first generation of this supervisor has a log
 
+	r.say(r.greeting())
 	var served error
 	r.work.Go(func() { served = api.Serve() })
 	r.work.Go(func() { r.obey(signals, ended) })
@@ -96,6 +98,19 @@ func (r *runner) run(ctx context.Context) error {
 	told.Wait() // the service has closed the channel of events
 	r.work.Wait()
 	return r.result(err, errors.Join(shut, served))
+}
+
+// greeting says where the service can be reached.
+func (r *runner) greeting() string {
+	var sockets []string
+	for _, s := range r.service.Status().Sockets {
+		sockets = append(sockets, s.Name+" on "+s.Addr)
+	}
+	where := ""
+	if len(sockets) > 0 {
+		where = ": " + strings.Join(sockets, ", ")
+	}
+	return r.screen.style.bold("starting "+r.config.Name) + where
 }
 
 // result is the error and so the exit code of it all.

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,13 +32,13 @@ func newScreen(w io.Writer, prefix string) *screen {
 	return &screen{w: w, terminal: t, style: newStyle(t), prefix: prefix, width: func() int { return terminalWidth(w) }}
 }
 
-// print writes lines that stay.
+// print writes lines that stay. One may have several lines in it.
 func (s *screen) print(lines ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
 	for _, l := range lines {
-		fmt.Fprintln(s.w, s.prefix+l)
+		fmt.Fprintln(s.w, s.prefix+strings.ReplaceAll(l, "\n", "\n"+s.prefix))
 	}
 	s.draw()
 }

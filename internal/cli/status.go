@@ -22,7 +22,7 @@ func statusLines(st style, s client.Status, now time.Time) []string {
 		fmt.Fprintf(&b, ": %s", s.Reason)
 	}
 	fmt.Fprintf(&b, "\nsupervisor pid %d, %s; %s, %d rolled back, %s\n", s.SupervisorPID, s.Version,
-		count(s.Restarts, "restart"), s.RolledBack, count(s.Crashes, "crash"))
+		count(s.Restarts, "restart", "restarts"), s.RolledBack, count(s.Crashes, "crash", "crashes"))
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(s.Sockets) > 0 {
 		fmt.Fprintf(tw, "\nSOCKET\tADDRESS\n")

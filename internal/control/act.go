@@ -28,17 +28,23 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Con
 		over <- result{report, err}
 	}()
 	out := newStream(w, "application/x-ndjson")
+	var last *client.Report // of the service, which need not be the one that is waited for
 	for {
 		select {
 		case e, more := <-events:
-			if !more {
+			switch {
+			case !more:
 				events = nil
-			} else if e.Kind != client.EventReport {
+			case e.Kind == client.EventReport:
+				last = e.Report
+			default:
 				out.send(e)
 			}
 		case end := <-over:
 			if end.err == nil {
-				out.rest(events, end.report)
+				if !same(last, end.report) {
+					out.rest(events, end.report)
+				}
 				out.send(client.Event{Time: time.Now(), Service: end.report.Service, Kind: client.EventReport, Report: &end.report})
 				return nil
 			}
@@ -50,6 +56,10 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Con
 			return nil
 		}
 	}
+}
+
+func same(a *client.Report, b client.Report) bool {
+	return a != nil && a.Action == b.Action && a.Began.Equal(b.Began)
 }
 
 // rest sends the events up to the report, which may still be on their way when
@@ -64,7 +74,7 @@ func (out *stream) rest(events <-chan client.Event, report client.Report) {
 		select {
 		case e, more := <-events:
 			switch {
-			case !more, e.Kind == client.EventReport && e.Report.Action == report.Action && e.Report.Began.Equal(report.Began):
+			case !more, e.Kind == client.EventReport && same(e.Report, report):
 				return
 			case e.Kind != client.EventReport:
 				out.send(e)
