@@ -58,7 +58,7 @@ func (p *textPrinter) event(e client.Event) {
 			p.screen.print(fmt.Sprintf("generation %d (pid %d) %s", e.Generation, e.PID, e.Text))
 		}
 	case client.EventProblem, client.EventDropped:
-		p.screen.print(st.red("problem: ") + e.Text)
+		p.screen.print(st.red("problem: ") + clean(e.Text))
 	}
 }
 
@@ -101,14 +101,14 @@ func stepRow(st style, s client.Step, note string) string {
 	case s.Note != "":
 		note = s.Note
 	}
-	return st.row(mark, s.Name, s.Took, strings.ReplaceAll(note, "\n", " "))
+	return st.row(mark, s.Name, s.Took, strings.ReplaceAll(clean(note), "\n", " "))
 }
 
 // stateLine is how a state is announced; "" when its report says it all.
 func stateLine(e client.Event) string {
 	because := ""
 	if e.Text != "" {
-		because = ": " + e.Text
+		because = ": " + clean(e.Text)
 	}
 	switch e.State {
 	case client.Starting:

@@ -17,20 +17,20 @@ func reportLines(st style, r client.Report) []string {
 		if r.FailedStep != "" {
 			where = r.FailedStep + ": "
 		}
-		add("%s%s", where, strings.ReplaceAll(r.Reason, "\n", "\n  "))
+		add("%s%s", where, strings.ReplaceAll(clean(r.Reason), "\n", "\n  "))
 	}
 	if r.From != nil && r.To != nil && r.Outcome == client.Done && r.From.Binary != r.To.Binary {
 		add("binary %s %s %s", r.From.Binary, st.arrow, r.To.Binary)
 	}
 	if r.Drain != nil {
-		lines = append(lines, drainLines(*r.Drain)...)
+		lines = append(lines, drainLines(r.From, *r.Drain)...)
 	}
 	if len(r.Output) > 0 && r.To != nil {
 		add("last output of generation %d:", r.To.Number)
 		for _, l := range r.Output {
-			add("  | %s", l)
+			add("  | %s", clean(l))
 		}
-		add("hint: `segue logs --generation %d` shows all of it", r.To.Number)
+		add("hint: `segue logs --name %s --generation %d` shows all of it", r.Service, r.To.Number)
 	}
 	return lines
 }
@@ -63,23 +63,28 @@ func generation(g *client.Generation) string {
 }
 
 // drainLines is how the generation that left did so.
-func drainLines(d client.Drain) []string {
+func drainLines(from *client.Generation, d client.Drain) []string {
+	who := "the service"
+	if from != nil {
+		who = fmt.Sprintf("generation %d", from.Number)
+	}
 	how := "left in " + short(d.Took) + ", " + d.Exit
 	if d.Killed {
 		how = "was killed after " + short(d.Took)
 	}
 	if !d.Told {
-		return []string{"  the old generation " + how + ", without an account of its connections"}
+		return []string{"  " + who + " " + how + ", without an account of its connections"}
 	}
 	cut := "none cut"
 	if len(d.Cut) > 0 {
 		cut = count(len(d.Cut), "connection", "connections") + " cut:"
 	}
-	lines := []string{fmt.Sprintf("  the old generation %s: %d in flight, %d finished, %s", how, d.InFlight, d.Finished, cut)}
+	lines := []string{fmt.Sprintf("  %s %s: %d in flight, %d finished, %s", who, how, d.InFlight, d.Finished, cut)}
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, c := range d.Cut {
-		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\t%s\n", c.Kind, c.State, strings.TrimSpace(c.Method+" "+c.Path), short(c.Age), c.Remote, c.Reason)
+		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\t%s\n", c.Kind, c.State,
+			clean(strings.TrimSpace(c.Method+" "+c.Path)), short(c.Age), clean(c.Remote), clean(c.Reason))
 	}
 	tw.Flush()
 	if b.Len() > 0 {

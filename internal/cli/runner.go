@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +120,9 @@ func (r *runner) result(service, api error) error {
 	case os.Getpid() == 1 && r.service.ExitCode() != 0:
 		return said(r.service.ExitCode())
 	case service != nil:
-		return errors.Join(fmt.Errorf("cannot keep %s running: %w", r.config.Name, service), api)
+		// The reason was an event.
+		return &client.Error{Message: fmt.Sprintf("cannot keep %s running", r.config.Name),
+			Hint: "what its generations wrote is in " + filepath.Join(r.config.RuntimeDir, "logs")}
 	case r.forced:
 		return said(exitForced)
 	}

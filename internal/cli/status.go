@@ -19,7 +19,7 @@ func statusLines(st style, s client.Status, now time.Time) []string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %s for %s", st.bold(s.Service), state, age(s.Since))
 	if s.Reason != "" {
-		fmt.Fprintf(&b, ": %s", s.Reason)
+		fmt.Fprintf(&b, ": %s", clean(s.Reason))
 	}
 	fmt.Fprintf(&b, "\nsupervisor pid %d, %s; %s, %d rolled back, %s\n", s.SupervisorPID, s.Version,
 		count(s.Restarts, "restart", "restarts"), s.RolledBack, count(s.Crashes, "crash", "crashes"))
@@ -34,7 +34,7 @@ func statusLines(st style, s client.Status, now time.Time) []string {
 	if len(s.Generations) > 0 {
 		fmt.Fprintf(tw, "\nGENERATION\tPID\tROLE\tAGE\tBINARY\tSAYS\n")
 		for _, g := range s.Generations {
-			says := g.Status
+			says := clean(g.Status)
 			if !g.Managed {
 				says = strings.TrimSpace(says + " (no control wire: it cannot be tried or paused)")
 			}

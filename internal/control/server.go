@@ -28,6 +28,7 @@ type Server struct {
 	backend Backend
 	path    string
 	ln      net.Listener
+	file    os.FileInfo // of the socket
 	http    *http.Server
 	peer    func(net.Conn) (uid int, err error)
 	leaving chan struct{} // closed when streams are to end
@@ -55,7 +56,12 @@ func Listen(path string, b Backend) (*Server, error) {
 		os.Remove(unfinished)
 		return nil, fmt.Errorf("cannot open the API socket %s: %w", path, err)
 	}
-	s := &Server{backend: b, path: path, ln: ln, peer: peerUID, leaving: make(chan struct{})}
+	file, err := os.Lstat(path)
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("cannot open the API socket %s: %w", path, err)
+	}
+	s := &Server{backend: b, path: path, ln: ln, file: file, peer: peerUID, leaving: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -94,7 +100,10 @@ func (s *Server) Serve() error {
 // restarts and stops whose outcome somebody is waiting for. When ctx ends it
 // closes what is left. It is called once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	os.Remove(s.path)
+	// The next supervisor may have put its own there already.
+	if file, err := os.Lstat(s.path); err == nil && os.SameFile(file, s.file) {
+		os.Remove(s.path)
+	}
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.http.Close()
 		return fmt.Errorf("cannot finish what was asked over the API: %w", context.Cause(ctx))
