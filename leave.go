@@ -17,6 +17,8 @@ const (
 	// handlerGrace is how long handlers have to return once their connection
 	// was cut, before they are called deaf and their stacks are taken down.
 	handlerGrace = 500 * time.Millisecond
+	// refusalGrace is how long those who are being refused have to read it.
+	refusalGrace = 500 * time.Millisecond
 	// waitTick is how often a wait looks for idle connections and says what it
 	// waits for.
 	waitTick = time.Second
@@ -156,6 +158,13 @@ func (d *drain) server(ctx context.Context, s *server) error {
 	}
 	s.http.Announce()
 	d.wait(budget, s.http)
+	if d.accepts {
+		// Those who are being refused get their answer; then nobody comes any more.
+		s.gate.Shut()
+		last, cancel := context.WithTimeout(budget, refusalGrace)
+		s.http.Wait(last)
+		cancel()
+	}
 	d.note(s.http.Cut())
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), handlerGrace)
 	defer cancel()
@@ -170,13 +179,18 @@ func (d *drain) server(ctx context.Context, s *server) error {
 }
 
 // wait returns when the server has no connection left or the budget ends.
-// Without a successor idle connections that could not be told leave earlier.
+// Without a successor it waits for those that are not refused; of them, idle ones
+// that could not be told leave earlier.
 func (d *drain) wait(budget context.Context, h *conns.HTTP) {
 	began := time.Now()
 	patience := d.m.opts.IdleTimeout
+	gone := h.Wait
+	if d.accepts {
+		gone = h.Settle
+	}
 	for {
 		round, cancel := context.WithTimeout(budget, max(min(waitTick, patience), leastTick))
-		err := h.Wait(round)
+		err := gone(round)
 		cancel()
 		if err == nil || budget.Err() != nil {
 			return

@@ -16,6 +16,7 @@ import (
 type Conn struct {
 	net.Conn
 	tracker *Tracker
+	serial  uint64          // in the order of admission, from 1
 	leaving <-chan struct{} // see Leaving
 	secure  bool            // under TLS: the first bytes are a handshake
 

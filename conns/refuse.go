@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,8 +16,15 @@ import (
 func (h *HTTP) Refuse(retryAfter time.Duration) {
 	h.retryAfter.Store(int64((max(retryAfter, 0) + time.Second - 1) / time.Second))
 	h.rise(refusing)
+	h.tracker.mark()
 	h.Announce()
 }
+
+// Settle is [HTTP.Wait] for the connections that there were when Refuse was
+// first called: what came later was refused, and clients that keep coming would
+// have Wait wait for ever. It returns nil when they are gone, and ctx.Err() when
+// ctx ends, as it does without Refuse.
+func (h *HTTP) Settle(ctx context.Context) error { return h.tracker.settle(ctx) }
 
 func (h *HTTP) refuse(w http.ResponseWriter) {
 	seconds := h.retryAfter.Load()

@@ -16,6 +16,11 @@ type Tracker struct {
 	conns map[*Conn]struct{}
 	begun uint64        // requests of connections that are gone
 	empty chan struct{} // closed when conns becomes empty; nil if nobody waits
+
+	admitted uint64        // connections so far
+	settled  chan struct{} // closed when those before mark are gone; nil before it
+	last     uint64        // of those
+	left     int           // of those
 }
 
 // Listener returns ln with every accepted connection tracked. ln should be a
@@ -38,6 +43,8 @@ func (t *Tracker) listener(ln net.Listener, prepare func(*Conn)) *listener {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.conns[c] = struct{}{}
+		t.admitted++
+		c.serial = t.admitted
 		return c
 	}}
 }
@@ -71,6 +78,11 @@ func (t *Tracker) remove(c *Conn) {
 	c.mu.Lock()
 	t.begun += c.begun
 	c.mu.Unlock()
+	if t.settled != nil && c.serial <= t.last {
+		if t.left--; t.left == 0 {
+			close(t.settled)
+		}
+	}
 	if len(t.conns) == 0 && t.empty != nil {
 		close(t.empty)
 		t.empty = nil
@@ -92,6 +104,33 @@ func (t *Tracker) Wait(ctx context.Context) error {
 	t.mu.Unlock()
 	select {
 	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// mark makes settle wait for the connections that there are now. Only the first
+// one counts.
+func (t *Tracker) mark() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.settled != nil {
+		return
+	}
+	t.settled, t.last, t.left = make(chan struct{}), t.admitted, len(t.conns)
+	if t.left == 0 {
+		close(t.settled)
+	}
+}
+
+// settle is Wait for those that there were when mark was called.
+func (t *Tracker) settle(ctx context.Context) error {
+	t.mu.Lock()
+	settled := t.settled
+	t.mu.Unlock()
+	select {
+	case <-settled: // nil, before mark, blocks
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
