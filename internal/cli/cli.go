@@ -62,7 +62,8 @@ func (c *cli) remote(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = noArguments
 	cmd.Flags().StringVar(&c.name, "name", "", "`NAME` of the service (default: the only one that runs)")
 	cmd.RegisterFlagCompletionFunc("name", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return running(runtimeDir()), cobra.ShellCompDirectiveNoFileComp
+		names, _ := running(runtimeDir())
+		return names, cobra.ShellCompDirectiveNoFileComp
 	})
 	return cmd
 }
