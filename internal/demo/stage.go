@@ -127,7 +127,7 @@ func (s *stage) stock(ctx context.Context) error {
 	var p struct {
 		ID int64 `json:"id"`
 	}
-	body := strings.NewReader(`{"name":"Metronome","price_cents":2990}`)
+	body := strings.NewReader(`{"sku":"metronome","name":"Metronome","price_cents":2990}`)
 	if err := s.call(ctx, http.MethodPost, "/api/products", body, http.StatusCreated, &p); err != nil {
 		return err
 	}
@@ -141,6 +141,7 @@ func (s *stage) call(ctx context.Context, method, path string, body io.Reader, w
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Close = true // an idle connection of the demo's own would be waited for
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err

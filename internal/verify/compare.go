@@ -65,7 +65,9 @@ func (r *Run) CompareWith(read func(yield func(Entry)) (torn int, err error)) (*
 			return
 		}
 		times[key{l, id.worker, id.seq}]++
-		c.Processes[fmt.Sprintf("%d/%s", e.PID, e.Generation)]++
+		if e.PID != 0 { // 0: read does not know
+			c.Processes[fmt.Sprintf("%d/%s", e.PID, e.Generation)]++
+		}
 	})
 	if err != nil {
 		return nil, err

@@ -44,6 +44,13 @@ type Options struct {
 	Examples int
 }
 
+// Workers whose requests are answered by what others do (a stream of orders
+// needs somebody who orders) leave first, while there is something to hear.
+const (
+	listeners = iota
+	askers
+)
+
 // Run is traffic under way. Its methods may be called concurrently.
 type Run struct {
 	o       Options
@@ -51,9 +58,9 @@ type Run struct {
 	began   time.Time
 	ctx     context.Context // ends with the caller's: requests in flight are aborted
 	cancel  context.CancelFunc
-	stop    chan struct{} // closed by Stop: no new request
 	once    sync.Once
-	wg      sync.WaitGroup // one goroutine per worker
+	leave   [2]chan struct{}  // closed by Stop, the listeners' first: no new request
+	wg      [2]sync.WaitGroup // one goroutine per worker
 	senders []Sender
 	ledgers []*ledger // one per load
 
@@ -76,7 +83,8 @@ func Start(ctx context.Context, o Options) (*Run, error) {
 		o.Seed = uint64(time.Now().UnixNano())
 	}
 	o.Loads = append([]Load(nil), o.Loads...)
-	r := &Run{o: o, began: time.Now(), stop: make(chan struct{}), changed: make(chan struct{})}
+	r := &Run{o: o, began: time.Now(), changed: make(chan struct{})}
+	r.leave = [2]chan struct{}{make(chan struct{}), make(chan struct{})}
 	// The seed repeats when a run is repeated, the ids must not: the service's
 	// ledger may still hold those of the run before.
 	r.name = fmt.Sprintf("r%x", uint64(r.began.UnixNano())&0xffffffffffff)
@@ -110,7 +118,11 @@ func Start(ctx context.Context, o Options) (*Run, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	for _, w := range works {
-		r.wg.Go(func() { r.work(w.load, w.ledger, w.sender, w.worker) })
+		crowd := askers
+		if _, ok := w.load.Kind.(interface{ Listens() }); ok {
+			crowd = listeners
+		}
+		r.wg[crowd].Go(func() { r.work(w.load, w.ledger, w.sender, w.worker, r.leave[crowd]) })
 	}
 	return r, nil
 }
@@ -136,14 +148,14 @@ func (l Load) open(t Target) ([]Sender, error) {
 }
 
 // work is one worker.
-func (r *Run) work(l Load, led *ledger, s Sender, worker int) {
+func (r *Run) work(l Load, led *ledger, s Sender, worker int, leave <-chan struct{}) {
 	h := fnv.New64a()
 	h.Write([]byte(led.kind))
 	rnd := rand.New(rand.NewPCG(r.o.Seed, h.Sum64()+uint64(worker)))
 	next := schedule(l, worker, rnd)
 	for seq := 0; ; seq++ {
 		due := next(time.Since(r.began))
-		if !r.sleepUntil(due) {
+		if !r.sleepUntil(due, leave) {
 			return
 		}
 		req := &Request{ID: ident{r.name, led.kind, worker, seq}.String(), Worker: worker, Seq: seq, Rand: rnd}
@@ -185,9 +197,9 @@ func schedule(l Load, worker int, rnd *rand.Rand) func(now time.Duration) time.D
 }
 
 // sleepUntil reports false when the run is stopping.
-func (r *Run) sleepUntil(due time.Duration) bool {
+func (r *Run) sleepUntil(due time.Duration, leave <-chan struct{}) bool {
 	select {
-	case <-r.stop:
+	case <-leave:
 		return false
 	case <-r.ctx.Done():
 		return false
@@ -202,7 +214,7 @@ func (r *Run) sleepUntil(due time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-r.stop:
+	case <-leave:
 	case <-r.ctx.Done():
 	}
 	return false
@@ -213,8 +225,10 @@ func (r *Run) sleepUntil(due time.Duration) bool {
 // returns the result. A second Stop returns the same.
 func (r *Run) Stop() Result {
 	r.once.Do(func() {
-		close(r.stop)
-		r.wg.Wait()
+		for _, crowd := range []int{listeners, askers} {
+			close(r.leave[crowd])
+			r.wg[crowd].Wait()
+		}
 		r.mu.Lock()
 		r.ended = time.Since(r.began)
 		r.mu.Unlock()

@@ -43,6 +43,9 @@ func (k SSE) Name() string {
 	return k.Label
 }
 
+// Listens says that a stream's requests may need the other kinds' to be answered.
+func (k SSE) Listens() {}
+
 func (k SSE) Open(t Target, workers int) ([]Sender, error) {
 	if k.Every == 0 {
 		k.Every = 50 * time.Millisecond

@@ -35,7 +35,9 @@ func (r Result) Table(w io.Writer) error {
 	if c := r.Service; c != nil {
 		fmt.Fprintf(w, "service: applied %d, twice %d, applied but the client saw an error %d, acknowledged but not applied %d\n",
 			c.Applied, c.Twice, c.Phantom, c.Missing)
-		fmt.Fprintf(w, "applied by process/generation: %s\n", c.processes())
+		if p := c.processes(); p != "" {
+			fmt.Fprintf(w, "applied by process/generation: %s\n", p)
+		}
 		if err := c.Err(); err != nil {
 			fmt.Fprintln(w, err)
 		}
