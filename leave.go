@@ -46,12 +46,15 @@ func (m *machine) leave(reason string, successor bool) error {
 	if !successor {
 		m.say("STOPPING=1")
 	}
+	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
+	if m.phase != Starting {
+		d.inFlight, d.served = d.count()
+	}
 	m.enter(leave, reason)
 	if m.phase == Closing {
 		m.close(ctx)
 		return nil
 	}
-	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
 	go m.async(func() error { return d.run(ctx) }, func(err error) {
 		if err != nil {
 			m.errs = append(m.errs, err)
@@ -68,6 +71,8 @@ type drain struct {
 	successor bool
 	accepts   bool // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
+	inFlight  int    // when it began
+	served    uint64 // by then
 
 	mu  sync.Mutex
 	cut []conns.Cut
@@ -80,7 +85,6 @@ func (d *drain) run(ctx context.Context) error {
 	if d.handing != nil {
 		<-d.handing.done
 	}
-	inFlight, served := d.count()
 	if d.successor {
 		m.tasks.solo.stop()
 	}
@@ -108,11 +112,11 @@ func (d *drain) run(ctx context.Context) error {
 	wg.Wait()
 	stopTelling()
 	m.note(Step{Name: "drain", Took: time.Since(began), Budget: m.opts.DrainTimeout})
-	_, servedNow := d.count()
+	_, served := d.count()
 	m.mu.Lock()
-	m.report.InFlight = inFlight
+	m.report.InFlight = d.inFlight
 	m.report.Cut = d.cut
-	m.report.Finished = max(0, min(int(servedNow-served), inFlight)-lost(d.cut))
+	m.report.Finished = max(0, min(int(served-d.served), d.inFlight)-lost(d.cut))
 	m.mu.Unlock()
 	return errors.Join(errs...)
 }

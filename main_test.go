@@ -215,6 +215,9 @@ func connect(network, addr string) (*client, error) {
 	return &client{nc, bufio.NewReader(nc)}, nil
 }
 
+// dialOver is a client on a connection that there is.
+func dialOver(nc net.Conn) *client { return &client{nc, bufio.NewReader(nc)} }
+
 func (c *client) send(path string) error {
 	_, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", path)
 	return err
