@@ -65,6 +65,9 @@ func nameOf(path string) string {
 
 // run supervises until the service has ended.
 func (c *cli) run(ctx context.Context, config supervise.Config) error {
+	if err := config.Check(); err != nil {
+		return usageError{err}
+	}
 	service, err := supervise.New(config)
 	if err != nil {
 		return err

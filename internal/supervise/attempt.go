@@ -74,7 +74,7 @@ func (s *Service) begin(reply chan client.Report, program string) {
 		a.old = g
 	}
 	s.try = a
-	go s.run(ctx, a)
+	s.beside.Go(func() { s.run(ctx, a) })
 }
 
 // run is the attempt's goroutine.

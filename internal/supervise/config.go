@@ -41,8 +41,8 @@ type Probe struct{ Socket, Path string }
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// check reports everything that is wrong, at once.
-func (c Config) check() error {
+// Check reports everything that is wrong with c, at once. It opens nothing.
+func (c Config) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !validName.MatchString(c.Name) {

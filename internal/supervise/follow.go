@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -16,8 +17,8 @@ import (
 const maxLine = 1 << 20
 
 // Follow writes the output of a generation to w, whole lines only; 0 is the
-// newest. With follow it goes on until ctx ends, and from 0 goes over to every
-// later generation; label, if not nil, returns what stands before each line.
+// newest. With follow it goes on until ctx, the generation or the service ends,
+// and from 0 goes over to every later generation; label, if not nil, returns what stands before each line.
 func (s *Service) Follow(ctx context.Context, generation int, follow bool, label func(generation int) string, w io.Writer) error {
 	if !follow {
 		path, err := s.logs.find(generation)
@@ -46,16 +47,21 @@ func (s *Service) Follow(ctx context.Context, generation int, follow bool, label
 	if all := s.logs.numbers(); generation == 0 && len(all) > 0 {
 		t.from = all[len(all)-1]
 	}
+	events, cancel := s.Subscribe()
+	defer cancel()
+	ended := false
 	for {
+		over := ended || ctx.Err() != nil || generation != 0 && !s.alive(generation)
 		if err := t.read(); err != nil {
 			return err
 		}
+		if over { // what was written until then has been read
+			return t.flush()
+		}
 		select {
 		case <-ctx.Done():
-			if err := t.read(); err != nil { // what was written until now
-				return err
-			}
-			return t.flush()
+		case _, ok := <-events: // the end of a generation, perhaps
+			ended = !ok
 		case _, ok := <-watch.Events:
 			if !ok {
 				return nil
@@ -66,6 +72,12 @@ func (s *Service) Follow(ctx context.Context, generation int, follow bool, label
 			}
 		}
 	}
+}
+
+func (s *Service) alive(number int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.view.alive, func(g *generation) bool { return g.number == number })
 }
 
 // tail reads on in every file that concerns it.

@@ -26,10 +26,11 @@ type Service struct {
 	hub     *hub
 	solo    *os.File // nil where it cannot be had
 
-	probeTLS atomic.Bool   // the probed server turned out to speak TLS
-	calls    chan call     // to the loop
-	ended    chan struct{} // closed when the loop has
-	exitCode atomic.Int32  // of the service
+	probeTLS atomic.Bool    // the probed server turned out to speak TLS
+	calls    chan call      // to the loop
+	ended    chan struct{}  // closed when the loop has
+	beside   sync.WaitGroup // attempts, and the watch over each generation
+	exitCode atomic.Int32   // of the service
 
 	mu     sync.Mutex // the loop writes under it, others read under it
 	view   view
@@ -65,7 +66,7 @@ type call struct {
 // New checks c, makes and locks the runtime directory and opens the sockets.
 // Nothing is started. An error changes nothing that runs.
 func New(c Config) (_ *Service, err error) {
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	program, err := c.program(c.Argv[0])
@@ -130,7 +131,9 @@ func (s *Service) Close() error {
 // be called once.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.Close()
+	defer s.beside.Wait() // their last words are events
 	defer close(s.ended)
+	s.bus.publish(client.Event{Kind: client.EventState, State: s.view.state})
 	s.hub.start()
 	if os.Getpid() == 1 {
 		stop := s.reapOrphans()
@@ -237,7 +240,7 @@ func (s *Service) spawn(program string) (*generation, error) {
 		s.become(g, client.RoleStarting)
 		return nil
 	})
-	go s.watch(g)
+	s.beside.Go(func() { s.watch(g) })
 	return g, nil
 }
 
