@@ -46,7 +46,7 @@ func (m *machine) leave(reason string, successor bool) error {
 	if !successor {
 		m.say("STOPPING=1")
 	}
-	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
+	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing, heir: m.heir}
 	if m.phase != Starting {
 		d.inFlight, d.served = d.count()
 	}
@@ -71,6 +71,7 @@ type drain struct {
 	successor bool
 	accepts   bool // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
+	heir      *successor
 	inFlight  int    // when it began
 	served    uint64 // by then
 
@@ -84,6 +85,7 @@ func (d *drain) run(ctx context.Context) error {
 	m := d.m
 	if d.handing != nil {
 		<-d.handing.done
+		d.heir = d.handing.heir
 	}
 	if d.successor {
 		m.tasks.solo.stop()
@@ -163,8 +165,12 @@ func (d *drain) server(ctx context.Context, s *server) error {
 	s.http.Announce()
 	d.wait(budget, s.http)
 	if d.accepts {
-		// Those who are being refused get their answer; then nobody comes any more.
-		s.gate.Shut()
+		// A successor that was given up has the socket, too, until its end: clients
+		// could still connect, and nobody would answer them.
+		d.awaitHeir(budget)
+		// From here on nobody is let into a backlog that would be reset; those who
+		// are being refused get their answer.
+		s.gate.Close()
 		last, cancel := context.WithTimeout(budget, refusalGrace)
 		s.http.Wait(last)
 		cancel()
@@ -180,6 +186,16 @@ func (d *drain) server(ctx context.Context, s *server) error {
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.m.opts.ShutdownTimeout)
 	defer cancel()
 	return ignoreEnd(s.http.Shutdown(down))
+}
+
+func (d *drain) awaitHeir(ctx context.Context) {
+	if d.heir == nil {
+		return
+	}
+	select {
+	case <-d.heir.Done():
+	case <-ctx.Done():
+	}
 }
 
 // wait returns when the server has no connection left or the budget ends.

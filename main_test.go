@@ -245,6 +245,15 @@ func (c *client) get(t testing.TB, path string) (*http.Response, string) {
 	return resp, body
 }
 
+// once asks on a connection that is closed then.
+func once(t testing.TB, network, addr string) string {
+	t.Helper()
+	c := dial(t, network, addr)
+	defer c.Close()
+	_, body := c.get(t, "/")
+	return body
+}
+
 // closed checks that the server closes the connection without another byte.
 func (c *client) closed(t testing.TB) {
 	t.Helper()

@@ -71,6 +71,7 @@ type machine struct {
 	link       *link         // to the supervisor; nil without one
 	tasks      tasks
 	handing    *handing                // a handover under way; nil when none is
+	heir       *successor              // of the last one that ended, well or not
 	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
 
 	leftAt    time.Time  // when the leaving began

@@ -46,6 +46,7 @@ func whereFrom() (origin, error) {
 type handing struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	heir   *successor // written before done is closed; nil when none could be started
 }
 
 // refusal is why a process cannot be replaced by a child of its own.
@@ -91,16 +92,16 @@ func (m *machine) upgrade() {
 	h := &handing{cancel: cancel, done: make(chan struct{})}
 	m.handing = h
 	go func() {
-		next, report := m.handOver(ctx)
+		next, report := m.handOver(ctx, h)
 		close(h.done)
-		m.do(func() error { m.handedOver(next, report); return nil })
+		m.do(func() error { m.handedOver(h, next, report); return nil })
 	}()
 }
 
 // handedOver ends a handover: the successor serves and this process leaves, or
 // this process goes on.
-func (m *machine) handedOver(next handover.Generation, r handover.Report) {
-	m.handing = nil
+func (m *machine) handedOver(h *handing, next handover.Generation, r handover.Report) {
+	m.handing, m.heir = nil, h.heir
 	if next == nil {
 		m.out.emit(HandoverEnded{0, r})
 		if m.phase < Draining {
@@ -120,7 +121,7 @@ func (m *machine) handedOver(next handover.Generation, r handover.Report) {
 
 // handOver starts a successor and runs the restart with this process as the
 // old generation. It does not touch the loop's state.
-func (m *machine) handOver(ctx context.Context) (handover.Generation, handover.Report) {
+func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation, handover.Report) {
 	failed := func(err error) (handover.Generation, handover.Report) {
 		return nil, handover.Report{Outcome: handover.RolledBack, Failed: handover.StepSpawn, Reason: err.Error()}
 	}
@@ -136,8 +137,15 @@ func (m *machine) handOver(ctx context.Context) (handover.Generation, handover.R
 	}
 	defer control.Close()
 	next, report := handover.Restart{
-		Old:          (*incumbent)(m),
-		Spawn:        func(ctx context.Context) (handover.Generation, error) { return m.spawn(ctx, control) },
+		Old: (*incumbent)(m),
+		Spawn: func(context.Context) (handover.Generation, error) {
+			next, err := m.spawn(control)
+			if err != nil {
+				return nil, err
+			}
+			h.heir = next
+			return next, nil
+		},
 		ReadyTimeout: m.opts.StartTimeout,
 		Trial:        m.opts.Trial,
 		Probation:    m.opts.Probation,
@@ -161,7 +169,7 @@ func (m *machine) handOver(ctx context.Context) (handover.Generation, handover.R
 }
 
 // spawn starts the program again with every socket of this one.
-func (m *machine) spawn(ctx context.Context, control *handover.ControlListener) (handover.Generation, error) {
+func (m *machine) spawn(control *handover.ControlListener) (*successor, error) {
 	c := handover.Command{
 		Path: m.origin.path, Args: m.origin.args, Dir: m.origin.dir, Env: m.origin.env,
 		Stdout: os.Stdout, Stderr: os.Stderr,

@@ -1,3 +1,0 @@
-package segue
-
-func child(string) int { return 2 }
