@@ -178,6 +178,7 @@ func (m *machine) spawn(control *handover.ControlListener) (*successor, error) {
 		NotifySocket: m.in.NotifySocket,
 		Watchdog:     m.in.Watchdog,
 		Control:      control.Path(),
+		Sibling:      m.in.NotifySocket != "", // it is to be systemd's main process
 		Solo:         m.in.Solo,
 	}
 	for _, s := range m.app.servers {

@@ -21,11 +21,12 @@ const (
 	EnvGeneration    = "SEGUE_GENERATION"  // number of this generation, from 1
 	EnvPredecessor   = "SEGUE_PREDECESSOR" // pid of the process that spawned its own successor
 	EnvSolo          = "SEGUE_SOLO"        // descriptor whose lock serialises solo tasks
+	EnvJournal       = "SEGUE_JOURNAL"     // descriptor of the memory for a journal
 	firstInheritedFD = 3                   // SD_LISTEN_FDS_START
 )
 
 var wireEnv = []string{EnvListenFDs, EnvListenNames, EnvListenPID, EnvNotifySocket,
-	EnvWatchdogUsec, EnvWatchdogPID, EnvControl, EnvGeneration, EnvPredecessor, EnvSolo}
+	EnvWatchdogUsec, EnvWatchdogPID, EnvControl, EnvGeneration, EnvPredecessor, EnvSolo, EnvJournal}
 
 // Inheritance is what a process was given at birth.
 type Inheritance struct {
@@ -36,6 +37,7 @@ type Inheritance struct {
 	Generation   int      // 0 when nobody numbers generations
 	Predecessor  int      // pid of the process that is handing over to this one; 0 if none
 	Solo         *os.File // see [SoloLock]; nil when nobody passed one
+	Journal      *os.File // see [Journal]; nil when nobody passed one
 }
 
 // Inherit reads what this process was given and removes it from the
@@ -91,13 +93,21 @@ func inherit(getenv func(string) string, pid int, take func(fd int, name string)
 		}
 		in.Sockets = append(in.Sockets, Socket{Name: name, File: f})
 	}
-	switch fd := number(EnvSolo, firstInheritedFD); {
-	case fd == 0:
-	case fd < firstInheritedFD+len(names):
-		errs = append(errs, fmt.Errorf("cannot inherit %s=%d: that descriptor is a socket of %s", EnvSolo, fd, EnvListenFDs))
-	default:
-		f, err := take(fd, "solo")
-		in.Solo, errs = f, append(errs, err)
+	seen := 0
+	for _, x := range []struct {
+		key, name string
+		to        **os.File
+	}{{EnvSolo, "solo", &in.Solo}, {EnvJournal, "journal", &in.Journal}} {
+		switch fd := number(x.key, firstInheritedFD); {
+		case fd == 0:
+		case fd < firstInheritedFD+len(names):
+			errs = append(errs, fmt.Errorf("cannot inherit %s=%d: that descriptor is a socket of %s", x.key, fd, EnvListenFDs))
+		case fd == seen:
+			errs = append(errs, fmt.Errorf("cannot inherit %s=%d: that descriptor is also that of %s", x.key, fd, EnvSolo))
+		default:
+			f, err := take(fd, x.name)
+			*x.to, errs, seen = f, append(errs, err), fd
+		}
 	}
 	return in, errors.Join(errs...)
 }

@@ -35,6 +35,7 @@ const (
 	Open    Verb = "OPEN"    // gates are open
 	Pause   Verb = "PAUSE"   // gates are shut, reversibly
 	Resume  Verb = "RESUME"  // gates are open again
+	Proven  Verb = "PROVEN"  // the probation is over: no journal is kept any more
 	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit
 	Reload  Verb = "RELOAD"  // configuration was read again
 	Stop    Verb = "STOP"    // leave for good, nobody follows; answered at once, the end is the exit

@@ -85,7 +85,9 @@ func (l *NotifyListener) Receive() (Notification, error) {
 }
 
 // Close ends Receive and removes the socket.
-func (l *NotifyListener) Close() error { return l.conn.Close() }
+func (l *NotifyListener) Close() error {
+	return errors.Join(l.conn.Close(), os.Remove(l.path))
+}
 
 // Barrier returns when the supervisor has processed everything sent before
 // (sd_notify_barrier(3)): it passes the writing end of a pipe and waits until
@@ -118,10 +120,19 @@ func (n *Notifier) sendFile(assignment string, f *os.File) error {
 		if err != nil {
 			return err
 		}
+		to, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		// sendmsg(2) itself: package net refuses control data on a connected
+		// datagram socket (ErrWriteToConnected).
 		var sendErr error
-		// WriteMsgUnix refuses an address on a connected socket: none is given.
 		err = raw.Control(func(fd uintptr) {
-			_, _, sendErr = c.WriteMsgUnix([]byte(assignment), unix.UnixRights(int(fd)), nil)
+			err := to.Write(func(socket uintptr) bool {
+				sendErr = unix.Sendmsg(int(socket), []byte(assignment), unix.UnixRights(int(fd)), nil, unix.MSG_NOSIGNAL)
+				return !errors.Is(sendErr, unix.EAGAIN)
+			})
+			sendErr = errors.Join(sendErr, err)
 		})
 		return errors.Join(err, sendErr)
 	})

@@ -21,8 +21,10 @@ type Command struct {
 	Stdout  *os.File // nil discards
 	Stderr  *os.File // nil discards
 	Group   bool     // leads a process group of its own, so that Signal reaches its children
+	Sibling bool     // becomes a child of this process's parent; Linux, elsewhere an error
 	Sockets []Socket // passed by name, in this order
 	Solo    *os.File // see SoloLock; nil passes none
+	Journal *os.File // see Journal; nil passes none
 
 	Generation   int
 	Predecessor  int
@@ -36,12 +38,14 @@ type Process struct {
 	PID   int
 	cmd   *exec.Cmd
 	group bool
+	await func() error // in place of cmd.Wait; nil for a child
 	done  chan struct{}
 	err   error // why it ended; written before done is closed
 }
 
 // Start starts c and waits for its end in a goroutine of its own. An error says
-// why nothing was started.
+// why nothing was started. Of a sibling only the end can be noticed: its exit
+// status is for the parent.
 func Start(c Command) (*Process, error) {
 	cmd := &exec.Cmd{Path: c.Path, Args: c.Args, Dir: c.Dir, SysProcAttr: processAttributes(c.Group)}
 	// A nil *os.File in an io.Writer is not nil.
@@ -64,10 +68,14 @@ func Start(c Command) (*Process, error) {
 		env[EnvListenFDs] = strconv.Itoa(len(c.Sockets))
 		env[EnvListenNames] = strings.Join(names, ":")
 	}
-	if c.Solo != nil {
-		env[EnvSolo] = strconv.Itoa(firstInheritedFD + len(cmd.ExtraFiles))
-		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Solo)
+	pass := func(key string, f *os.File) {
+		if f != nil {
+			env[key] = strconv.Itoa(firstInheritedFD + len(cmd.ExtraFiles))
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		}
 	}
+	pass(EnvSolo, c.Solo)
+	pass(EnvJournal, c.Journal)
 	if c.Generation > 0 {
 		env[EnvGeneration] = strconv.Itoa(c.Generation)
 	}
@@ -76,10 +84,17 @@ func Start(c Command) (*Process, error) {
 	}
 	env[EnvNotifySocket], env[EnvWatchdogUsec], env[EnvControl] = c.NotifySocket, c.Watchdog, c.Control
 	cmd.Env = mergeEnv(c.Env, env)
+	var await func() error
+	if c.Sibling {
+		var err error
+		if await, err = asSibling(cmd.SysProcAttr); err != nil {
+			return nil, fmt.Errorf("cannot start %s: %w", c.Path, err)
+		}
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, startError(c, err)
 	}
-	p := &Process{PID: cmd.Process.Pid, cmd: cmd, group: c.Group, done: make(chan struct{})}
+	p := &Process{PID: cmd.Process.Pid, cmd: cmd, group: c.Group, await: await, done: make(chan struct{})}
 	go p.wait()
 	return p, nil
 }
@@ -140,6 +155,11 @@ func isFile(c Command) bool {
 
 // wait is the one owner of this child's exit status.
 func (p *Process) wait() {
+	if p.await != nil {
+		p.err = p.await()
+		close(p.done)
+		return
+	}
 	err := p.cmd.Wait()
 	var exit *exec.ExitError
 	switch {

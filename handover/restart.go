@@ -91,6 +91,11 @@ type Report struct {
 	Failed  StepName `json:"failed_step,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
 	Steps   []Step   `json:"steps"`
+
+	// What was lost with a new generation that died. Whoever holds its journal
+	// fills it in ([ReadJournal]).
+	Lost     []Lost `json:"lost,omitempty"`
+	LostMore int    `json:"lost_more,omitempty"` // that many more are not named
 }
 
 // Run restarts. It returns the new generation, to which everything now
@@ -143,7 +148,13 @@ func (a *attempt) run(ctx context.Context) error {
 		return nil // it serves since it is ready: there is nothing to try, switch or pause
 	}
 	if a.Old == nil {
-		return a.step(ctx, StepSwitch, a.open)
+		return a.step(ctx, StepSwitch, func(ctx context.Context, note *string) error {
+			if err := a.open(ctx, note); err != nil {
+				return err
+			}
+			a.proven(ctx, note)
+			return nil
+		})
 	}
 	if err := a.step(ctx, StepTrial, a.trial); err != nil {
 		return err
@@ -258,7 +269,22 @@ func (a *attempt) turn(ctx context.Context, note *string) error {
 }
 
 func (a *attempt) probation(ctx context.Context, note *string) error {
-	return a.observe(ctx, a.Probation, probationEvery, probationTolerates, note)
+	if err := a.observe(ctx, a.Probation, probationEvery, probationTolerates, note); err != nil {
+		return err
+	}
+	a.proven(ctx, note)
+	return nil
+}
+
+// proven tells the new generation. One that does not know the verb, or does not
+// answer, serves all the same.
+func (a *attempt) proven(ctx context.Context, note *string) {
+	if err := a.call(ctx, a.next, Proven); err != nil {
+		if *note != "" {
+			*note += "; "
+		}
+		*note += fmt.Sprintf("the new generation could not be told that it is proven: %v", err)
+	}
 }
 
 // observe proves the new generation for d, at least once. It ends early when

@@ -27,6 +27,7 @@ type hub struct {
 	spawning sync.Mutex
 
 	mu    sync.Mutex
+	past  map[int]bool        // process ids of generations that have ended
 	known map[int]*generation // by number
 	links map[*handover.Link]struct{}
 }
@@ -43,7 +44,7 @@ func openHub(dir string, publish func(client.Event), upgrade func()) (*hub, erro
 	}
 	return &hub{
 		publish: publish, upgrade: upgrade, control: control, notify: notify,
-		known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
+		past: map[int]bool{}, known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
 	}, nil
 }
 
@@ -75,6 +76,7 @@ func (h *hub) add(g *generation) {
 func (h *hub) remove(g *generation) {
 	h.mu.Lock()
 	delete(h.known, g.number)
+	h.past[g.process.PID] = true // what it said last may be read after its end
 	h.mu.Unlock()
 	if l := g.wire(); l != nil {
 		l.Close()
@@ -96,6 +98,14 @@ func (h *hub) find(pid int) *generation {
 		}
 	}
 	return nil
+}
+
+// ended says whether pid was a generation. The number may be another process's
+// by now: nothing follows from what such a process says.
+func (h *hub) ended(pid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.past[pid]
 }
 
 // leads says whether pid is the process of a generation. The caller holds
@@ -185,6 +195,7 @@ func (h *hub) receive() {
 		}
 		g := h.find(n.PID)
 		switch {
+		case g == nil && h.ended(n.PID):
 		case g == nil || n.UID != os.Geteuid():
 			h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
 		case err != nil:
