@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 MODULES := . $(patsubst %/go.mod,%,$(wildcard contrib/*/go.mod examples/*/go.mod bench/go.mod))
 
-.PHONY: help build demo test soak bench fmt vet lint tidy clean
+.PHONY: help build demo test soak bench fmt vet tidy clean modules
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,11 +20,11 @@ demo: build ## upgrade a shop five times under load; fails if a client noticed
 test: ## test every module, with -race
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race ./...); done
 
-soak: ## the long tests: 100 restarts of every kind (about 20 minutes)
-	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -run 'Soak|ZeroLoss' -v ./internal/harness
+soak: ## the long tests: 100 restarts under every kind of traffic (about 25 minutes)
+	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run ZeroLoss ./internal/e2e
 
 bench: ## benchmarks against their targets; writes bench/RESULTS.md
-	cd bench && ./run.sh
+	$(GO) run ./bench/cmd/bench
 
 fmt: ## format everything
 	gofmt -w $$(git ls-files '*.go')
@@ -36,7 +36,10 @@ vet: ## vet every module, and what other systems build
 
 tidy: ## go mod tidy for every module
 	$(GO) mod tidy
-	tools/tidy.sh $(filter-out .,$(MODULES))
+	tools/tidy.sh -e $(filter-out .,$(MODULES))
+
+modules:
+	@echo $(MODULES)
 
 clean: ## remove what was built
 	rm -rf $(BIN)
