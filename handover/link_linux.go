@@ -118,10 +118,8 @@ func newPeer(c *net.UnixConn) (*Peer, error) {
 	}
 	var cred *unix.Ucred
 	var credErr error
-	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err == nil {
-		err = credErr
-	}
-	if err != nil {
+	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, credErr); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot ask who is at the control socket: %w", err)
 	}
