@@ -33,6 +33,8 @@ type Conn struct {
 	begun   uint64        // requests
 	request request       // HTTP/1: one at a time
 	streams *request      // HTTP/2: those whose handler has not returned
+	journal Journal       // nil when nothing is recorded
+	slot    int           // in journal
 }
 
 // request is what is remembered of a request while it is in flight.
@@ -41,6 +43,7 @@ type request struct {
 	kind         kind
 	since        time.Duration
 	prev, next   *request // in Conn.streams
+	slot         int      // of a stream, in Conn.journal
 }
 
 var streamPool = sync.Pool{New: func() any { return new(request) }}
@@ -89,6 +92,9 @@ func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.state != http.StateClosed {
 		c.state, c.since = http.StateClosed, c.tracker.now()
+		if c.journal != nil {
+			c.forget()
+		}
 	}
 	gone := c.running == 0
 	c.mu.Unlock()
@@ -120,6 +126,9 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
 	}
 	c.state, c.since = s, now
+	if c.journal != nil {
+		c.noteState()
+	}
 	return before
 }
 
@@ -156,8 +165,15 @@ func (c *Conn) begin(r *http.Request) *request {
 			q.next.prev = q
 		}
 		c.streams = q
+		if c.journal != nil {
+			q.slot = c.journal.Stream(c.slot)
+			c.noteRequest(q.slot, q)
+		}
 	} else if c.state != http.StateClosed {
 		c.state, c.since = http.StateActive, now
+		if c.journal != nil {
+			c.noteRequest(c.slot, q)
+		}
 	}
 	return q
 }
@@ -174,6 +190,9 @@ func (c *Conn) end(q *request) {
 		}
 		if q.next != nil {
 			q.next.prev = q.prev
+		}
+		if c.journal != nil {
+			c.journal.Close(q.slot)
 		}
 		*q = request{}
 		streamPool.Put(q)

@@ -29,7 +29,8 @@
 //  4. Wait returns nil only when every connection has been closed and every
 //     handler of theirs has returned. It does not poll.
 //  5. Cut and CutIdle name everything that they close.
-//  6. No user code runs under a lock of this package. No goroutine is started by it.
+//  6. No user code runs under a lock of this package, but for a [Journal]. No
+//     goroutine is started by it.
 //
 // # What is not
 //

@@ -17,6 +17,8 @@ type Tracker struct {
 	begun uint64        // requests of connections that are gone
 	empty chan struct{} // closed when conns becomes empty; nil if nobody waits
 
+	journal Journal // of connections to come; nil when nothing is recorded
+
 	admitted uint64        // connections so far
 	settled  chan struct{} // closed when those before mark are gone; nil before it
 	last     uint64        // of those
@@ -43,6 +45,9 @@ func (t *Tracker) listener(ln net.Listener, prepare func(*Conn)) *listener {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.conns[c] = struct{}{}
+		if t.journal != nil {
+			c.recordTo(t.journal)
+		}
 		t.admitted++
 		c.serial = t.admitted
 		return c
