@@ -46,11 +46,11 @@ func (p *textPrinter) event(e client.Event) {
 			p.going("drain", e.Time, fmt.Sprintf("generation %d finishes what it has", e.Generation))
 		}
 	case client.EventState:
-		begins := e.State == client.Starting || e.State == client.Restarting || e.State == client.Stopping
-		if begins {
+		attempt := e.State == client.Starting || e.State == client.Restarting
+		if attempt {
 			p.shown = 0
 		}
-		if line := stateLine(e); line != "" && (p.all || begins) {
+		if line := stateLine(e); line != "" && (p.all || attempt || e.State == client.Stopping) {
 			p.screen.print(st.bold(line))
 		}
 	case client.EventExit:

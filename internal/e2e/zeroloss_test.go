@@ -189,8 +189,15 @@ func (r *rig) alone() (pid int) {
 			r.t.Logf("%s", data)
 		}
 	})
+	r.listens(out.Name())
+	return cmd.Process.Pid
+}
+
+// listens learns the service's addresses from what it writes to output.
+func (r *rig) listens(output string) {
+	r.t.Helper()
 	until(r.t, "the service says where it is", func() bool {
-		f, err := os.Open(out.Name())
+		f, err := os.Open(output)
 		if err != nil {
 			return false
 		}
@@ -207,7 +214,6 @@ func (r *rig) alone() (pid int) {
 	})
 	r.addrs["local"] = "unix:" + r.addrs["local"]
 	r.tls.Addr = r.addrs["tls"]
-	return cmd.Process.Pid
 }
 
 // until waits for a condition that nothing announces.

@@ -133,7 +133,6 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.Close()
 	defer s.beside.Wait() // their last words are events
 	defer close(s.ended)
-	s.bus.publish(client.Event{Kind: client.EventState, State: s.view.state})
 	s.hub.start()
 	if os.Getpid() == 1 {
 		stop := s.reapOrphans()
