@@ -151,6 +151,7 @@ func copyPath(to []byte, path string) int {
 	for end > 0 && !utf8.RuneStart(path[end]) {
 		end--
 	}
+	copy(to, path[:end])
 	return end + copy(to[end:], "…")
 }
 
@@ -221,13 +222,14 @@ type entry struct {
 // readJournal takes nothing in data for granted: a process that has gone mad may
 // have written it.
 func readJournal(data []byte, now time.Time) (lost []Lost, more int, ok bool) {
-	if string(data[:8]) == strings.Repeat("\x00", 8) {
+	switch string(data[:len(journalMagic)]) {
+	case journalMagic:
+	case strings.Repeat("\x00", len(journalMagic)):
 		return nil, 0, true
-	}
-	if string(data[:8]) != journalMagic {
+	default:
 		return nil, 0, false
 	}
-	var all [journalSlots]entry
+	all := make([]entry, len(data)/slotSize-1)
 	shared := map[uint32]bool{} // connections that their streams name
 	for i := range all {
 		all[i] = readEntry(data[slotSize*(1+i):][:slotSize])
@@ -245,7 +247,7 @@ func readJournal(data []byte, now time.Time) (lost []Lost, more int, ok bool) {
 		}
 		remote := e.text[0]
 		if e.owner > 0 {
-			if e.owner > journalSlots || !all[e.owner-1].whole || all[e.owner-1].owner != 0 || all[e.owner-1].state < slotNoting {
+			if e.owner > uint32(len(all)) || !all[e.owner-1].whole || all[e.owner-1].owner != 0 || all[e.owner-1].state < slotNoting {
 				more++
 				continue
 			}
@@ -260,7 +262,7 @@ func readJournal(data []byte, now time.Time) (lost []Lost, more int, ok bool) {
 		lost = append(lost, l)
 	}
 	if over := int64(binary.NativeEndian.Uint64(data[offOver:])); over > 0 {
-		more += int(min(over, 1<<31-1-int64(journalSlots)))
+		more += int(min(over, 1<<30)) // it may be nonsense
 	}
 	return lost, more, true
 }
