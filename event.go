@@ -69,6 +69,14 @@ type HandoverEnded struct {
 	Report handover.Report
 }
 
+// SuccessorLost is an Event: a successor that was given up has ended since, and
+// not in order.
+type SuccessorLost struct {
+	PID  int
+	Lost []handover.Lost
+	More int // that many more are not named
+}
+
 // Reloaded is an Event: the reload functions have run.
 type Reloaded struct{ Err error }
 
@@ -91,6 +99,7 @@ func (ConnectionCut) isEvent()  {}
 func (TaskEnded) isEvent()      {}
 func (HandoverStep) isEvent()   {}
 func (HandoverEnded) isEvent()  {}
+func (SuccessorLost) isEvent()  {}
 func (Reloaded) isEvent()       {}
 func (Goroutines) isEvent()     {}
 func (Problem) isEvent()        {}
@@ -143,7 +152,34 @@ func (e HandoverEnded) String() string {
 	if e.PID != 0 {
 		return fmt.Sprintf("handover: done, process %d serves", e.PID)
 	}
-	return fmt.Sprintf("handover: %s%s; this process goes on", e.Report.Outcome, because(e.Report.Reason))
+	return fmt.Sprintf("handover: %s%s; this process goes on", e.Report.Outcome, because(e.Report.Reason)) + lostLines(e.Report.Lost, e.Report.LostMore)
+}
+
+func (e SuccessorLost) String() string {
+	return fmt.Sprintf("handover: process %d, which was given up, has ended with connections open", e.PID) + lostLines(e.Lost, e.More)
+}
+
+// lostLines names what was lost with a successor, a line each. Connections
+// without a request share one: what was lost on them is unknown, and may be
+// nothing.
+func lostLines(lost []handover.Lost, more int) string {
+	var b strings.Builder
+	var quiet []string
+	for _, l := range lost {
+		if !l.Request() {
+			quiet = append(quiet, l.Remote)
+			continue
+		}
+		b.WriteString("\n  " + strings.Join(strings.Fields(fmt.Sprintf("lost %s request of %s: %s %s (%v old)",
+			l.Kind, l.Remote, l.Method, l.Path, l.Age.Round(time.Millisecond))), " "))
+	}
+	if len(quiet) > 0 {
+		fmt.Fprintf(&b, "\n  lost connections without a request: %s", strings.Join(quiet, ", "))
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more that could not be named", more)
+	}
+	return b.String()
 }
 
 func (e Reloaded) String() string {

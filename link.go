@@ -107,10 +107,11 @@ func (l *link) keep(ctx context.Context) {
 			<-ctx.Done()
 			return
 		case l.m.in.Predecessor > 0:
-			l.m.do(func() error { l.m.main.Store(true); l.m.say("WATCHDOG=1"); return nil })
+			l.m.do(func() error { l.m.main.Store(true); l.m.say("WATCHDOG=1"); return l.m.proven() })
 			<-ctx.Done()
 			return
 		}
+		l.m.do(l.m.proven)
 		l.m.out.emit(Problem{errors.New("the supervisor is gone; this generation goes on serving and looks for a new one")})
 		for pause := redialFirst; l.dial(ctx) != nil; pause = min(2*pause, redialMost) {
 			select {
@@ -184,6 +185,8 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 		return nil, m.do(m.open)
 	case handover.Pause:
 		return nil, m.do(m.pause)
+	case handover.Proven:
+		return nil, m.do(m.proven)
 	case handover.Reload:
 		return nil, m.reload(ctx)
 	case handover.Drain:

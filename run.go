@@ -73,6 +73,7 @@ type machine struct {
 	handing    *handing                // a handover under way; nil when none is
 	heir       *successor              // of the last one that ended, well or not
 	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
+	journal    *handover.Journal       // nil when none is kept
 
 	leftAt    time.Time  // when the leaving began
 	reloading sync.Mutex // one round of reloads at a time

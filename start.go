@@ -82,6 +82,9 @@ func (m *machine) bind() error {
 		errs = append(errs, err)
 	}
 	m.in.Sockets = nil
+	if len(errs) == 0 {
+		m.keepJournal()
+	}
 	if m.in.Solo == nil && slices.ContainsFunc(m.app.tasks, func(t task) bool { return t.solo }) {
 		// Where it cannot be had there is no successor to exclude either.
 		m.in.Solo, _ = handover.NewSoloLock()

@@ -152,7 +152,11 @@ func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation
 		Progress:     func(s handover.Step) { m.out.emit(HandoverStep{s}) },
 	}.Run(ctx)
 	if next == nil {
+		m.lostWith(h.heir, &report)
 		return nil, report
+	}
+	if j := h.heir.journal; j != nil {
+		j.Close()
 	}
 	// Only now may systemd follow the new process: the death of the main
 	// process ends the unit (MAINPID= in sd_notify(3)).
@@ -193,11 +197,15 @@ func (m *machine) spawn(control *handover.ControlListener) (*successor, error) {
 		defer f.Close()
 		c.Sockets = append(c.Sockets, handover.Socket{Name: s.name, File: f})
 	}
+	c.Journal = m.newJournal()
 	process, err := handover.Start(c)
 	if err != nil {
+		if c.Journal != nil {
+			c.Journal.Close()
+		}
 		return nil, err
 	}
-	next := &successor{process: process, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
+	next := &successor{process: process, journal: c.Journal, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
 	go next.welcome(control)
 	return next, nil
 }
@@ -208,6 +216,7 @@ const endPatience = 5 * time.Second
 // successor is the new generation, seen from the process that started it.
 type successor struct {
 	process *handover.Process
+	journal *os.File       // what it has in flight while it is not proven; may be nil
 	drain   time.Duration  // what it may take to finish requests
 	link    *handover.Link // written before linked is closed
 	linked  chan struct{}

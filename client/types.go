@@ -103,6 +103,12 @@ type Report struct {
 	Steps      []Step        `json:"steps"`
 	Drain      *Drain        `json:"drain,omitempty"`  // of the generation that left
 	Output     []string      `json:"output,omitempty"` // the last lines of a generation that failed
+
+	// Lost is what a generation that failed has lost of what it had accepted:
+	// requests in flight when it died (State "active" or "hijacked") or was cut
+	// off, and connections without one, on which a request may have been on its way.
+	Lost     []Cut `json:"lost,omitempty"`
+	LostMore int   `json:"lost_more,omitempty"` // that many more could not be named
 }
 
 // Step is one step of a restart: spawn, ready, trial, switch, probation, drain
@@ -127,7 +133,8 @@ type Drain struct {
 	Cut      []Cut         `json:"cut,omitempty"`
 }
 
-// Cut is a connection that was closed at the end of a budget.
+// Cut is a request, or a connection without one, that was cut off: at the end of
+// a budget, or because its process died.
 type Cut struct {
 	Kind   string        `json:"kind"`
 	State  string        `json:"state"`

@@ -75,8 +75,9 @@ const (
 	offText  = 24
 	texts    = 5
 
-	// A text may take this much; the path may take all that is left.
-	maxRemote, maxKind, maxState, maxMethod = 64, 12, 12, 16
+	// A text may take this much, the remote as much as the path of a unix socket;
+	// the path may take all that is left.
+	maxRemote, maxKind, maxState, maxMethod = 108, 12, 12, 16
 )
 
 // The states of a slot. The writer stores them after what they vouch for, so

@@ -22,6 +22,7 @@ func reportLines(st style, r client.Report) []string {
 	if r.From != nil && r.To != nil && r.Outcome == client.Done && r.From.Binary != r.To.Binary {
 		add("binary %s %s %s", r.From.Binary, st.arrow, r.To.Binary)
 	}
+	lines = append(lines, lostLines(r)...)
 	if r.Drain != nil {
 		lines = append(lines, drainLines(r.From, *r.Drain)...)
 	}
@@ -80,9 +81,14 @@ func drainLines(from *client.Generation, d client.Drain) []string {
 		cut = count(len(d.Cut), "connection", "connections") + " cut:"
 	}
 	lines := []string{fmt.Sprintf("  %s %s: %d in flight, %d finished, %s", who, how, d.InFlight, d.Finished, cut)}
+	return append(lines, cutLines(d.Cut)...)
+}
+
+// cutLines is a table, a line each.
+func cutLines(cuts []client.Cut) (lines []string) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, c := range d.Cut {
+	for _, c := range cuts {
 		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\t%s\n", c.Kind, c.State,
 			clean(strings.TrimSpace(c.Method+" "+c.Path)), short(c.Age), clean(c.Remote), clean(c.Reason))
 	}
@@ -93,4 +99,34 @@ func drainLines(from *client.Generation, d client.Drain) []string {
 		}
 	}
 	return lines
+}
+
+// lostLines is what a generation that failed has lost: its requests by name. The
+// connections without one are counted; --json has them all.
+func lostLines(r client.Report) []string {
+	if len(r.Lost) == 0 && r.LostMore == 0 {
+		return nil
+	}
+	var requests []client.Cut
+	for _, c := range r.Lost {
+		if c.State == "active" || c.State == "hijacked" {
+			requests = append(requests, c)
+		}
+	}
+	lost := []string{count(len(requests), "request", "requests")}
+	if n := len(r.Lost) - len(requests); n > 0 {
+		lost = append(lost, count(n, "connection", "connections")+" without one")
+	}
+	if r.LostMore > 0 {
+		lost = append(lost, fmt.Sprintf("%d more without a name", r.LostMore))
+	}
+	who := "the new generation"
+	if r.To != nil {
+		who = fmt.Sprintf("generation %d", r.To.Number)
+	}
+	colon := ":"
+	if len(requests) == 0 {
+		colon = ""
+	}
+	return append([]string{"  lost with " + who + ": " + strings.Join(lost, ", ") + colon}, cutLines(requests)...)
 }

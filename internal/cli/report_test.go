@@ -54,6 +54,13 @@ var reports = map[string]client.Report{
 		Output: []string{"listening on :8080", "the database is not there"}},
 	"not-started": {Action: "restart", Outcome: client.Broken, To: next, Took: 15 * time.Millisecond,
 		FailedStep: "ready", Reason: "the new generation exited with status 1", Steps: steps("ready", "the new generation exited with status 1")},
+	"died": {Action: "restart", Outcome: client.RolledBack, From: old, To: next, Took: 2300 * time.Millisecond,
+		FailedStep: "probation", Reason: "the new generation exited with status 7", Steps: append(steps("probation", "the new generation exited with status 7"), client.Step{Name: "rollback", Took: 50 * time.Microsecond}),
+		Lost: []client.Cut{
+			{Kind: "http1", State: "active", Method: "POST", Path: "/orders/\x1b[2J", Age: 90 * time.Millisecond, Remote: "127.0.0.1:50551", Reason: "the process died"},
+			{Kind: "http1", State: "idle", Age: time.Second, Remote: "127.0.0.1:50552", Reason: "the process died"},
+			{Kind: "websocket", State: "hijacked", Method: "GET", Path: "/chat", Age: time.Second, Remote: "127.0.0.1:50553", Reason: "the process died"},
+		}, LostMore: 4},
 	"lost": {Action: "restart", Outcome: client.Broken, From: old, To: next, Took: 15 * time.Millisecond,
 		FailedStep: "probation", Reason: "both generations have ended", Steps: steps("probation", "both generations have ended")},
 	"stopped": {Action: "stop", Outcome: client.Done, From: old, Took: 1500 * time.Millisecond,

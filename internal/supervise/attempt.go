@@ -106,7 +106,9 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 	if next == nil && a.next != nil {
 		<-a.next.retired // it was told to end: its output is complete then
 		report.Output = s.logs.tail(a.next.number, outputLines)
+		report.Lost, report.LostMore = s.lostWith(a.next)
 	}
+	a.next.endJournal()
 	close(a.done)
 	s.do(func() error { s.decided(a, next != nil, report); return nil })
 	if next != nil && a.old != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type generation struct {
 	started time.Time
 	process *handover.Process
 	budget  time.Duration // for its drain
+	journal *os.File      // what it has in flight while it is not proven; may be nil
+	probed  atomic.Value  // string: the client's address of the last probe
 
 	ready     chan struct{}
 	readyOnce sync.Once

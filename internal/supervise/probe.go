@@ -75,6 +75,7 @@ func (s *Service) get(ctx context.Context, g *generation, socket, path string, s
 // For TCP it is a real TCP connection over loopback, since handlers look at the
 // address of their client.
 func dialThrough(ctx context.Context, g *generation, socket, network string) (net.Conn, error) {
+	var d net.Dialer
 	address := "127.0.0.1:0"
 	if network == "unix" {
 		dir, err := os.MkdirTemp("", "segue-probe-")
@@ -83,17 +84,18 @@ func dialThrough(ctx context.Context, g *generation, socket, network string) (ne
 		}
 		defer os.RemoveAll(dir)
 		address = dir + "/probe"
+		d.LocalAddr = &net.UnixAddr{Name: dir + "/prober", Net: network} // clients of unix sockets have no address of their own
 	}
 	ln, err := net.Listen(network, address)
 	if err != nil {
 		return nil, err
 	}
 	defer ln.Close()
-	var d net.Dialer
 	mine, err := d.DialContext(ctx, network, ln.Addr().String())
 	if err != nil {
 		return nil, err
 	}
+	g.probed.Store(mine.LocalAddr().String())
 	theirs, err := acceptFrom(ln, mine.LocalAddr())
 	if err == nil {
 		var f *os.File

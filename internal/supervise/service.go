@@ -217,12 +217,13 @@ func (s *Service) spawn(program string) (*generation, error) {
 	} else {
 		defer out.Close()
 	}
+	g.journal = s.newJournal(g.number)
 	s.hub.spawning.Lock()
 	g.process, err = handover.Start(handover.Command{
 		Path: program, Args: append([]string{program}, s.config.Argv[1:]...),
 		Dir: s.config.Dir, Env: append(os.Environ(), s.config.Env...),
 		Stdout: out, Stderr: out, Group: true,
-		Sockets: s.sockets.list, Solo: s.solo, Generation: g.number,
+		Sockets: s.sockets.list, Solo: s.solo, Journal: g.journal, Generation: g.number,
 		NotifySocket: s.hub.notify.Path(), Control: s.hub.control.Path(),
 	})
 	if err == nil {
@@ -230,6 +231,7 @@ func (s *Service) spawn(program string) (*generation, error) {
 	}
 	s.hub.spawning.Unlock()
 	if err != nil {
+		g.endJournal()
 		return nil, err
 	}
 	s.do(func() error {
