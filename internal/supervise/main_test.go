@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -41,6 +42,12 @@ func service() int {
 		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
 		time.Sleep(d)
 		fmt.Fprint(w, os.Getpid())
+	})
+	mux.HandleFunc("/hold/", func(w http.ResponseWriter, r *http.Request) { // until its client goes
+		http.NewResponseController(w).EnableFullDuplex()
+		http.NewResponseController(w).Flush()
+		io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
 	})
 	mux.HandleFunc("/probe", func(w http.ResponseWriter, r *http.Request) {
 		switch {
