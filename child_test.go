@@ -20,6 +20,12 @@ const (
 	envOptions = "SEGUE_TEST_OPTIONS" // Options that differ, as KEY=DURATION, separated by spaces
 )
 
+// Budgets of a handover between children, unless a test says otherwise.
+const (
+	childTrial     = 50 * time.Millisecond
+	childProbation = 300 * time.Millisecond
+)
+
 // exitForced is the status of a child that was forced to leave.
 const exitForced = 4
 
@@ -37,7 +43,7 @@ func child(name string) int {
 		return 2
 	}
 	o := Options{
-		Trial: 50 * time.Millisecond, Probation: 300 * time.Millisecond,
+		Trial: childTrial, Probation: childProbation,
 		IdleTimeout: 200 * time.Millisecond, DrainTimeout: patience / 2,
 		Events: func(e Event) { tell(fmt.Sprintf("%T", e), e.String()) },
 	}
