@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/handover"
@@ -20,6 +23,10 @@ const (
 	redialFirst = 100 * time.Millisecond
 	redialMost  = 2 * time.Second
 )
+
+// pausedPatience is how long a generation that was paused for its successor
+// waits for another supervisor before it takes the pause for the end.
+const pausedPatience = 15 * time.Second
 
 // Bounds of a report on the wire, where a message takes 64 KiB.
 const (
@@ -36,9 +43,10 @@ type link struct {
 	done   chan struct{}
 	opened atomic.Bool // it has been told OPEN once
 
-	mu      sync.Mutex
-	now     *handover.Link // nil between two supervisors
-	isReady bool
+	mu    sync.Mutex
+	now   *handover.Link  // to the present or the last supervisor
+	ready handover.Fields // what READY says; nil before
+	kept  []string        // names of the sockets that earlier generations have opened
 }
 
 // connect dials the supervisor, if there is one.
@@ -71,18 +79,51 @@ func (l *link) dial(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
 	defer cancel()
-	if _, err := now.Call(ctx, handover.Hello, hello); err != nil {
+	answer, err := now.Call(ctx, handover.Hello, hello)
+	if err != nil {
 		now.Close()
 		return fmt.Errorf("the supervisor does not know this process: %w", err)
 	}
 	l.mu.Lock()
 	l.now = now
-	ready := l.isReady
+	l.kept = strings.Split(answer["KEPT"], ":")
+	ready := l.ready
 	l.mu.Unlock()
-	if ready {
-		_, err = now.Call(ctx, handover.Ready, nil)
+	if ready != nil {
+		_, err = now.Call(ctx, handover.Ready, ready)
 	}
 	return err
+}
+
+// keepSocket has the supervisor hold a socket that this process has opened, so
+// that the next generation finds it, and clients never find it closed.
+func (l *link) keepSocket(ctx context.Context, s *server) error {
+	conn, ok := s.ln.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("cannot have socket %q kept: it has no descriptor", s.name)
+	}
+	f, err := handover.Dup(conn, s.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
+	defer cancel()
+	_, err = l.current().Call(ctx, handover.Keep, handover.Fields{"SOCKET": s.name}, f)
+	return err
+}
+
+// wasKept says whether an earlier generation has opened this socket.
+func (l *link) wasKept(socket string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.kept, socket)
+}
+
+func (l *link) current() *handover.Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
 }
 
 // keep dials again whenever the supervisor has gone. A generation that was
@@ -91,9 +132,7 @@ func (l *link) dial(ctx context.Context) error {
 func (l *link) keep(ctx context.Context) {
 	defer close(l.done)
 	for {
-		l.mu.Lock()
-		now := l.now
-		l.mu.Unlock()
+		now := l.current()
 		select {
 		case <-ctx.Done():
 			now.Close()
@@ -113,7 +152,13 @@ func (l *link) keep(ctx context.Context) {
 		}
 		l.m.do(l.m.proven)
 		l.m.out.emit(Problem{errors.New("the supervisor is gone; this generation goes on serving and looks for a new one")})
+		lost := time.Now()
 		for pause := redialFirst; l.dial(ctx) != nil; pause = min(2*pause, redialMost) {
+			if time.Since(lost) > pausedPatience && Phase(l.m.current.Load()) == Paused {
+				l.m.do(func() error {
+					return l.m.leave("a newer generation serves, and nobody is left to resume this one", true)
+				})
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -123,20 +168,23 @@ func (l *link) keep(ctx context.Context) {
 	}
 }
 
-// ready tells the supervisor, beside the loop.
-func (l *link) ready(m *machine) {
+// isReady tells the supervisor, beside the loop.
+func (l *link) isReady(m *machine) {
+	var names []string
+	for _, s := range m.app.servers {
+		names = append(names, s.name)
+	}
+	ready := handover.Fields{"SOCKETS": strings.Join(names, ":")}
 	l.mu.Lock()
-	l.isReady = true
+	l.ready = ready
 	now := l.now
 	l.mu.Unlock()
-	go now.Call(context.Background(), handover.Ready, nil)
+	go now.Call(context.Background(), handover.Ready, ready)
 }
 
 // call asks something of the supervisor.
 func (l *link) call(ctx context.Context, v handover.Verb) error {
-	l.mu.Lock()
-	now := l.now
-	l.mu.Unlock()
+	now := l.current()
 	_, err := now.Call(ctx, v, nil)
 	return err
 }
@@ -150,9 +198,7 @@ func (l *link) report(r Report) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	now := l.now
-	l.mu.Unlock()
+	now := l.current()
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	_, err = now.Call(ctx, handover.Account, handover.Fields{"REPORT": string(data)})

@@ -33,7 +33,7 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 type step int
 
 const (
-	prepared step = iota // setup done, sockets there, checks passed
+	prepared step = iota // setup done, sockets there, checks passed; a supervisor is to say OPEN
 	open                 // OPEN, RESUME, or nobody there to say so
 	pause                // PAUSE
 	leave                // a signal, DRAIN, STOP, a start or server that failed, ctx
@@ -48,7 +48,7 @@ func (s step) String() string { return stepNames[s] }
 // transitions is the whole machine: what is not in the table cannot happen, and
 // is refused with an error.
 var transitions = map[Phase]map[step]Phase{
-	Starting: {prepared: Paused, leave: Closing},
+	Starting: {prepared: Paused, open: Ready, leave: Closing},
 	Paused:   {open: Ready, pause: Paused, leave: Draining},
 	Ready:    {open: Ready, pause: Paused, leave: Draining},
 	Draining: {drained: Closing},

@@ -197,13 +197,12 @@ func (m *machine) whenPrepared(err error) {
 			m.leave(err.Error(), false)
 		})
 	}
-	m.enter(prepared, "")
 	m.tasks.start(m)
-	if m.link != nil {
-		m.link.ready(m)
-	}
 	if m.link == nil {
 		m.open()
+	} else {
+		m.enter(prepared, "")
+		m.link.isReady(m)
 	}
 	m.say("READY=1")
 }

@@ -41,6 +41,7 @@ func (m *machine) prepare(ctx context.Context, setup func(context.Context, *App)
 	if err := m.bind(); err != nil {
 		return err
 	}
+	m.keepSockets(ctx)
 	began = time.Now()
 	err = m.awaitChecks(ctx)
 	m.note(Step{Name: "checks", Took: time.Since(began), Budget: m.opts.StartTimeout, Error: text(err)})
@@ -74,7 +75,7 @@ func (m *machine) bind() error {
 	for _, sock := range m.in.Sockets {
 		err := fmt.Errorf("cannot use inherited socket %q: no server has that name; rename one of the %d sockets that were passed or the server", sock.Name, total)
 		sock.File.Close()
-		if m.in.Predecessor > 0 {
+		if m.in.Predecessor > 0 || m.link != nil && m.link.wasKept(sock.Name) {
 			// The old version served it and this one does not: that is what an upgrade may do.
 			m.out.emit(Problem{err})
 			continue
@@ -90,6 +91,23 @@ func (m *machine) bind() error {
 		m.in.Solo, _ = handover.NewSoloLock()
 	}
 	return errors.Join(errs...)
+}
+
+// keepSockets gives those that this process has opened to the supervisor as
+// well. One that cannot be kept is served all the same; the next generation will
+// not find it.
+func (m *machine) keepSockets(ctx context.Context) {
+	if m.link == nil || m.in.Predecessor > 0 {
+		return
+	}
+	for _, s := range m.app.servers {
+		if !s.opened {
+			continue
+		}
+		if err := m.link.keepSocket(ctx, s); err != nil {
+			m.out.emit(Problem{err})
+		}
+	}
 }
 
 // awaitChecks runs all checks side by side, each until it passes.

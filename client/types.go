@@ -151,7 +151,7 @@ type EventKind string
 // The kinds of events.
 const (
 	EventState      EventKind = "state"      // State, Text
-	EventGeneration EventKind = "generation" // Generation, Role
+	EventGeneration EventKind = "generation" // Generation, Role; Text if it is what the generation says of itself
 	EventStep       EventKind = "step"       // Generation, Step; Ended says whether it is over
 	EventExit       EventKind = "exit"       // Generation, Text: how it ended
 	EventReport     EventKind = "report"     // Report

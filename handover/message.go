@@ -26,7 +26,8 @@ type Verb string
 // The verbs of the control wire; docs/PROTOCOL.md says what each one promises.
 const (
 	Hello   Verb = "HELLO"   // generation -> supervisor: who I am; the first message
-	Ready   Verb = "READY"   // generation -> supervisor: setup is done and every check passed
+	Keep    Verb = "KEEP"    // generation -> supervisor: pass this socket to the next generation as SOCKET
+	Ready   Verb = "READY"   // generation -> supervisor: setup is done and every check passed; it serves SOCKETS
 	Account Verb = "ACCOUNT" // generation -> supervisor: how the leaving went, as JSON in REPORT
 	Upgrade Verb = "UPGRADE" // generation -> supervisor: asked (SIGUSR2) to be replaced
 	Trial   Verb = "TRIAL"   // gates are shut; probe connections may come

@@ -178,6 +178,9 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		return
 	}
 	reason := r.Reason
+	if !serves && a.next != nil {
+		s.sockets.drop(func(_ string, by int) bool { return by == a.next.number })
+	}
 	switch {
 	case serves:
 		s.mu.Lock()
@@ -187,6 +190,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		s.view.current = a.next
 		s.mu.Unlock()
 		s.program = a.program
+		s.sockets.drop(func(name string, _ int) bool { return !a.next.wants(name) })
 		if !a.next.Steerable() {
 			s.become(a.next, client.RoleServing)
 		}

@@ -80,10 +80,8 @@ func (c Config) Check() error {
 		if !strings.HasPrefix(p.Path, "/") {
 			bad("cannot probe %q: a path begins with /", p.Path)
 		}
-		if _, known := seen[p.Socket]; p.Socket != "" && !known {
+		if _, known := seen[p.Socket]; p.Socket != "" && len(c.Listen) > 0 && !known {
 			bad("cannot probe socket %q: no --listen has that name", p.Socket)
-		} else if len(c.Listen) == 0 {
-			bad("cannot probe %s: the supervisor owns no socket; add --listen NAME=ADDR", p.Path)
 		}
 	}
 	for _, d := range []struct {
@@ -99,19 +97,6 @@ func (c Config) Check() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// probeSocket is the socket that probes go to.
-func (c Config) probeSocket() string {
-	if c.Probe.Socket != "" {
-		return c.Probe.Socket
-	}
-	for _, l := range c.Listen {
-		if l.Name == "web" {
-			return l.Name
-		}
-	}
-	return c.Listen[0].Name
 }
 
 // program finds the binary the way a shell in the service's directory would,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -47,6 +48,7 @@ type generation struct {
 	link    *handover.Link
 	role    client.Role
 	status  string
+	sockets []string      // that it serves
 	account *client.Drain // what it said of its leaving
 	served  time.Time     // since when it accepts; zero if it never did
 }
@@ -101,10 +103,25 @@ func (g *generation) accountFor(data string) {
 	g.account = &d
 }
 
-func (g *generation) say(status string) {
+// say keeps what it says of itself, and returns it as an event.
+func (g *generation) say(status string) client.Event {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.status = status
+	return client.Event{Kind: client.EventGeneration, Generation: g.number, PID: g.process.PID, Role: g.role, Text: status}
+}
+
+// serves notes the sockets that it has found or opened.
+func (g *generation) serves(sockets []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sockets = sockets
+}
+
+func (g *generation) wants(socket string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.sockets, socket)
 }
 
 // become sets the role.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/segue-go/segue/client"
@@ -18,6 +19,7 @@ import (
 type hub struct {
 	publish func(client.Event)
 	upgrade func() // a generation asks to be replaced
+	sockets *sockets
 	control *handover.ControlListener
 	notify  *handover.NotifyListener
 	running sync.WaitGroup
@@ -32,7 +34,7 @@ type hub struct {
 	links map[*handover.Link]struct{}
 }
 
-func openHub(dir string, publish func(client.Event), upgrade func()) (*hub, error) {
+func openHub(dir string, sockets *sockets, publish func(client.Event), upgrade func()) (*hub, error) {
 	control, err := handover.ListenControl(controlSocket(dir))
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func openHub(dir string, publish func(client.Event), upgrade func()) (*hub, erro
 		return nil, err
 	}
 	return &hub{
-		publish: publish, upgrade: upgrade, control: control, notify: notify,
+		sockets: sockets, publish: publish, upgrade: upgrade, control: control, notify: notify,
 		past: map[int]bool{}, known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
 	}, nil
 }
@@ -169,13 +171,19 @@ func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields,
 			return nil, fmt.Errorf("cannot greet generation %q: process %d is generation %d", r.Fields["GENERATION"], c.g.process.PID, c.g.number)
 		}
 		c.g.attach(c.link)
-		return nil, nil
+		return handover.Fields{"KEPT": strings.Join(c.hub.sockets.kept(), ":")}, nil
 	}
 	if c.g.wire() != c.link {
 		return nil, fmt.Errorf("cannot do %s before HELLO", r.Verb)
 	}
 	switch r.Verb {
+	case handover.Keep:
+		if len(r.Files) != 1 {
+			return nil, fmt.Errorf("cannot keep %d sockets with one message: exactly one is expected", len(r.Files))
+		}
+		return nil, c.hub.sockets.keep(r.Fields["SOCKET"], r.Files[0], c.g.number)
 	case handover.Ready:
+		c.g.serves(strings.Split(r.Fields["SOCKETS"], ":"))
 		c.g.becomesReady()
 	case handover.Account:
 		c.g.accountFor(r.Fields["REPORT"])
@@ -202,7 +210,7 @@ func (h *hub) receive() {
 			h.problem("generation %d: %v", g.number, err)
 		default:
 			if s, ok := n.Values["STATUS"]; ok {
-				g.say(s)
+				h.publish(g.say(s))
 			}
 			if n.Values["READY"] == "1" {
 				g.becomesReady()

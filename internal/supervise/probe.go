@@ -24,26 +24,29 @@ func (s *Service) probe(ctx context.Context, g *generation) error {
 	if p == nil {
 		return nil
 	}
-	socket := s.config.probeSocket()
-	err := s.get(ctx, g, socket, p.Path, s.probeTLS.Load())
+	socket, err := s.sockets.find(p.Socket)
+	if err != nil {
+		return fmt.Errorf("cannot probe %s: %w", p.Path, err)
+	}
+	err = s.get(ctx, g, socket, p.Path, s.probeTLS.Load())
 	if errors.Is(err, errWantsTLS) {
 		s.probeTLS.Store(true)
 		err = s.get(ctx, g, socket, p.Path, true)
 	}
 	if err != nil {
-		return fmt.Errorf("probe of %s on %q: %w", p.Path, socket, err)
+		return fmt.Errorf("probe of %s on %q: %w", p.Path, socket.Name, err)
 	}
 	return nil
 }
 
 var errWantsTLS = errors.New("the server wants TLS")
 
-func (s *Service) get(ctx context.Context, g *generation, socket, path string, secure bool) error {
+func (s *Service) get(ctx context.Context, g *generation, to socket, path string, secure bool) error {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialThrough(ctx, g, socket, s.sockets.addr(socket).Network())
+			return dialThrough(ctx, g, to.Name, to.addr.Network())
 		},
 	}
 	defer transport.CloseIdleConnections()

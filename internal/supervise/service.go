@@ -95,7 +95,7 @@ func New(c Config) (_ *Service, err error) {
 	if s.solo, err = handover.NewSoloLock(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
 	}
-	if s.hub, err = openHub(c.RuntimeDir, s.bus.publish, s.asked); err != nil {
+	if s.hub, err = openHub(c.RuntimeDir, s.sockets, s.bus.publish, s.asked); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -223,7 +223,7 @@ func (s *Service) spawn(program string) (*generation, error) {
 		Path: program, Args: append([]string{program}, s.config.Argv[1:]...),
 		Dir: s.config.Dir, Env: append(os.Environ(), s.config.Env...),
 		Stdout: out, Stderr: out, Group: true,
-		Sockets: s.sockets.list, Solo: s.solo, Journal: g.journal, Generation: g.number,
+		Sockets: s.sockets.all(), Solo: s.solo, Journal: g.journal, Generation: g.number,
 		NotifySocket: s.hub.notify.Path(), Control: s.hub.control.Path(),
 	})
 	if err == nil {
