@@ -17,7 +17,7 @@ import (
 )
 
 // The test binary is the service as well: TEST_SERVICE says how it behaves, one
-// fault in a generation above FAULT_AFTER.
+// fault in generations above FAULT_AFTER, or in FAULT_ONLY.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_SERVICE") != "" {
 		os.Exit(service())
@@ -29,7 +29,8 @@ func service() int {
 	generation, _ := strconv.Atoi(os.Getenv("SEGUE_GENERATION"))
 	after, _ := strconv.Atoi(os.Getenv("FAULT_AFTER"))
 	fault, arg, _ := strings.Cut(os.Getenv("TEST_SERVICE"), ":")
-	if generation <= after {
+	only, _ := strconv.Atoi(os.Getenv("FAULT_ONLY"))
+	if generation <= after || only != 0 && generation != only {
 		fault = "none"
 	}
 	if fault == "exit" {
@@ -84,10 +85,13 @@ func service() int {
 				})
 			}
 			app.HTTP("web", "127.0.0.1:0", mux)
+			if strings.HasPrefix(fault, "admin") {
+				app.HTTP("admin", "127.0.0.1:0", mux)
+			}
 			app.Go("fault", func(ctx context.Context) error {
 				d, _ := time.ParseDuration(arg)
 				switch fault {
-				case "die": // a while after it was ready
+				case "die", "adminthendies": // a while after it was ready
 					select {
 					case <-time.After(d):
 						os.Exit(7)

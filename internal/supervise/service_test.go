@@ -50,7 +50,6 @@ func start(t *testing.T, c supervise.Config) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &rig{t: t, s: s, done: make(chan error, 1), cancel: cancel, status: s.Status}
 	r.events, _ = s.Subscribe()
-	r.addr = s.Status().Sockets[0].Addr
 	go func() { r.done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -69,6 +68,7 @@ func start(t *testing.T, c supervise.Config) *rig {
 		}
 	})
 	r.await(func(e client.Event) bool { return e.Kind == client.EventState && e.State == client.Serving })
+	r.addr = s.Status().Sockets[0].Addr
 	return r
 }
 
