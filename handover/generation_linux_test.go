@@ -36,7 +36,7 @@ func exitCode(err error) int {
 type birth struct {
 	PID, Generation, Predecessor int
 	Names                        []string
-	Before, Serving, After       []bool // O_NONBLOCK of the sockets: at birth, with a listener, without
+	Before, Inherited, Serving   []bool // O_NONBLOCK of the sockets: at birth, after Inherit, with a listener
 	CloseOnExec                  []bool
 	Left                         []string // of the wire's environment
 }
@@ -74,13 +74,13 @@ func generation() error {
 		b.Names = append(b.Names, s.Name)
 		flags, err := unix.FcntlInt(s.File.Fd(), unix.F_GETFD, 0)
 		b.CloseOnExec = append(b.CloseOnExec, err == nil && flags&unix.FD_CLOEXEC != 0)
+		b.Inherited = append(b.Inherited, nonblocking(s.File))
 		ln, err := s.Listener()
 		if err != nil {
 			return err
 		}
 		b.Serving = append(b.Serving, nonblocking(ln.(syscall.Conn)))
 		ln.Close()
-		b.After = append(b.After, nonblocking(s.File))
 	}
 	peer, err := DialControl(context.Background(), in.Control)
 	if err != nil {
@@ -181,7 +181,7 @@ func TestPassedSocketsStayNonBlocking(t *testing.T) {
 		t.Fatal(err)
 	}
 	yes := []bool{true, true}
-	want := birth{PID: p.PID, Generation: 7, Predecessor: os.Getpid(), Names: []string{"tcp", "unix"}, Before: yes, Serving: yes, After: yes, CloseOnExec: yes}
+	want := birth{PID: p.PID, Generation: 7, Predecessor: os.Getpid(), Names: []string{"tcp", "unix"}, Before: yes, Inherited: yes, Serving: yes, CloseOnExec: yes}
 	if got := fmt.Sprintf("%+v", b); got != fmt.Sprintf("%+v", want) {
 		t.Errorf("%s\nwant\n%+v", got, want)
 	}

@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -163,18 +165,29 @@ func TestPeerGoesMidCall(t *testing.T) {
 
 // A process that answers STOP and exits has answered.
 func TestAnswerAndExit(t *testing.T) {
-	for range 300 {
+	for range 30 {
 		l, c := half(t, refuse)
 		go func() {
 			c.Read(make([]byte, 100))
 			c.Write([]byte("SEGUE=1\nRE=1\nA=b\n"))
 			c.Close()
 		}()
-		if f, err := l.Call(t.Context(), Stop, nil); err != nil || f["A"] != "b" {
+		if f, err := l.Call(late{t.Context(), l}, Stop, nil); err != nil || f["A"] != "b" {
 			t.Fatalf("%v, %v", f, err)
 		}
 		l.Close()
 	}
+}
+
+// late is a context that has Call look for its answer when the link has ended.
+type late struct {
+	context.Context
+	l *Link
+}
+
+func (c late) Done() <-chan struct{} {
+	<-c.l.Done()
+	return nil
 }
 
 func TestCallAndItsContext(t *testing.T) {
@@ -355,7 +368,12 @@ func TestStrayFilesAreClosed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := writePacket(c, []byte(said), []*os.File{w}); err != nil {
+		if said != "" {
+			err = writePacket(c, []byte(said), []*os.File{w})
+		} else {
+			err = sendNothing(c, w)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		w.Close()
@@ -365,6 +383,26 @@ func TestStrayFilesAreClosed(t *testing.T) {
 		r.Close()
 		l.Close()
 	}
+}
+
+// sendNothing sends an empty datagram with a file. WriteMsgUnix would add a byte.
+func sendNothing(c *net.UnixConn, f *os.File) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	oob := unix.UnixRights(int(f.Fd()))
+	h := unix.Msghdr{Control: &oob[0]}
+	h.SetControllen(len(oob))
+	var errno unix.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&h)), unix.MSG_NOSIGNAL)
+	})
+	runtime.KeepAlive(oob)
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	return err
 }
 
 func TestControlSocket(t *testing.T) {

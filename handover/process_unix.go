@@ -36,9 +36,6 @@ func (p *Process) Owns(pid int) bool {
 	if pid == p.PID {
 		return true
 	}
-	if !p.group || pid <= 0 { // 0 would be this very process: a sender in another pid namespace has that number
-		return false
-	}
-	g, err := syscall.Getpgid(pid)
-	return err == nil && g == p.PID
+	g, err := syscall.Getpgid(pid) // of 0, as a sender in another pid namespace has it, this process's own
+	return p.group && err == nil && g == p.PID
 }

@@ -64,6 +64,7 @@ type fake struct {
 	answered map[Verb]int // verbs that happened
 	asked    map[Verb]int
 	ended    []bool // End's arguments
+	looked   func() // when somebody asks whether it can be steered
 }
 
 func (w *world) fake(name string) *fake {
@@ -72,7 +73,12 @@ func (w *world) fake(name string) *fake {
 
 func (f *fake) Ready() <-chan struct{} { return f.ready }
 func (f *fake) Done() <-chan struct{}  { return f.done }
-func (f *fake) Steerable() bool        { return f.steer }
+func (f *fake) Steerable() bool {
+	if f.looked != nil {
+		f.looked()
+	}
+	return f.steer
+}
 func (f *fake) End(graceful bool) {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
@@ -502,6 +508,19 @@ func TestNotReadyInTime(t *testing.T) {
 	scene(t, func(w *world) { w.restart.ReadyTimeout = 0; w.bornReady = true; close(w.next.ready) }, func(w *world, r Report) {
 		if r.Outcome != Done {
 			t.Errorf("ready at birth: %+v", r)
+		}
+	})
+}
+
+// A generation that cannot be steered accepts when it is ready: given up in that
+// moment, it still has clients.
+func TestUnsteerableIsEndedGracefully(t *testing.T) {
+	scene(t, func(w *world) {
+		w.next.steer = false
+		w.next.looked = func() { w.canceled = true; w.cancel(errCanceled) }
+	}, func(w *world, r Report) {
+		if r.Outcome != RolledBack || r.Failed != StepReady || !slices.Equal(w.next.ended, []bool{true}) {
+			t.Errorf("%+v, ended %v", r, w.next.ended)
 		}
 	})
 }
