@@ -3,6 +3,7 @@ package segue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -157,10 +158,7 @@ func (d *drain) server(ctx context.Context, s *server) error {
 	budget, cancel := context.WithTimeout(ctx, d.m.opts.DrainTimeout)
 	defer cancel()
 	if s.http == nil {
-		// It has its own way of waiting, and of cutting when the budget ends.
-		err := s.impl.Shutdown(budget)
-		d.note(s.other.Cut())
-		return ignoreEnd(err)
+		return d.foreign(budget, s)
 	}
 	s.http.Announce()
 	d.wait(budget, s.http)
@@ -186,6 +184,32 @@ func (d *drain) server(ctx context.Context, s *server) error {
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.m.opts.ShutdownTimeout)
 	defer cancel()
 	return ignoreEnd(s.http.Shutdown(down))
+}
+
+// foreign has a server leave that has its own way of waiting. When the budget
+// ends its connections are cut from beneath, so that they can be named, before
+// it is told to cut them itself.
+func (d *drain) foreign(budget context.Context, s *server) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(budget))
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- guard(fmt.Sprintf("Shutdown of server %q", s.name), func() error { return s.impl.Shutdown(ctx) })
+	}()
+	select {
+	case err := <-done:
+		d.note(s.other.Cut())
+		return ignoreEnd(err)
+	case <-budget.Done():
+	}
+	d.note(s.other.Cut())
+	cancel()
+	select {
+	case err := <-done:
+		return ignoreEnd(err)
+	case <-time.After(d.m.opts.ShutdownTimeout):
+		return fmt.Errorf("Shutdown of server %q did not return within %v of the end of its context", s.name, d.m.opts.ShutdownTimeout)
+	}
 }
 
 func (d *drain) awaitHeir(ctx context.Context) {
@@ -260,8 +284,10 @@ func (d *drain) tell(ctx context.Context, began time.Time) (stop func()) {
 				stats := s.stats()
 				w.Requests += stats.InFlight
 				w.Connections += stats.Open
+				w.Idle += stats.Idle + stats.New
 			}
 			d.m.out.emit(w)
+			d.m.say("STATUS=" + w.String())
 		}
 	})
 	return func() { tick.Stop(); close(done); wg.Wait() }

@@ -295,6 +295,41 @@ func (e *echoServer) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// TestShutdownHangs: a server that ignores its context costs its budget, and what
+// it had is named all the same.
+func TestShutdownHangs(t *testing.T) {
+	letGo := make(chan struct{})
+	s := begin(t, Options{DrainTimeout: 50 * time.Millisecond, ShutdownTimeout: 50 * time.Millisecond}, func(_ context.Context, app *App) error {
+		app.Serve("odd", "127.0.0.1:0", deafServer{newEcho(), letGo})
+		return nil
+	}).ready(t)
+	c, err := net.Dial("tcp", s.addr(t, "odd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "a")
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	err, report := s.ended(t)
+	if err == nil || !strings.Contains(err.Error(), `Shutdown of server "odd" did not return`) {
+		t.Errorf("Run returned %v", err)
+	}
+	if len(report.Cut) != 1 || report.Cut[0].Remote != c.LocalAddr().String() {
+		t.Errorf("cut %+v", report.Cut)
+	}
+	close(letGo)
+}
+
+type deafServer struct {
+	*echoServer
+	letGo chan struct{}
+}
+
+func (s deafServer) Shutdown(context.Context) error { <-s.letGo; return nil }
+
 // TestPausedServiceRefuses: a service that was paused for its successor and is
 // then told to leave for good accepts again, to refuse.
 func TestPausedServiceRefuses(t *testing.T) {
