@@ -187,6 +187,9 @@ func TestPassedSocketsStayNonBlocking(t *testing.T) {
 	}
 	p.Signal(os.Kill)
 	<-p.Done()
+	if _, err := os.Lstat(listeners[1].Addr().String()); err != nil {
+		t.Errorf("the generation has removed the path of a socket that others serve: %v", err)
+	}
 	for i, ln := range listeners {
 		if !nonblocking(ln.(syscall.Conn)) || !nonblocking(c.Sockets[i].File) {
 			t.Errorf("%v has become blocking", ln.Addr())

@@ -185,6 +185,14 @@ func TestGroupOutlivesItsLeader(t *testing.T) {
 	}
 }
 
+// How docs/PROTOCOL.md has a program started that insists on LISTEN_PID.
+func TestShellAddressesTheSockets(t *testing.T) {
+	p, out := shell(t, false, `LISTEN_PID=$$ exec sh -c 'echo $LISTEN_PID; echo $$'`)
+	if addressed, is := readPID(t, out), readPID(t, out); addressed != p.PID || is != p.PID {
+		t.Errorf("for %d, which is %d, started as %d", addressed, is, p.PID)
+	}
+}
+
 func TestNothingLeaksIntoTheEnvironment(t *testing.T) {
 	for _, k := range wireEnv {
 		t.Setenv(k, "the parent's")

@@ -74,8 +74,5 @@ func (s Socket) Listener() (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve inherited socket %q: it is not a listening stream socket (%w)", s.Name, err)
 	}
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-	}
 	return ln, nil
 }
