@@ -45,8 +45,10 @@ type StepEnded struct{ Step Step }
 // Waiting is an Event: what the draining service still waits for, about once a
 // second.
 type Waiting struct {
-	Requests, Connections int
-	Left                  time.Duration
+	Requests    int
+	Connections int
+	Idle        int           // connections without a request, which could not be told yet
+	Left        time.Duration // until the rest is cut
 }
 
 // ConnectionCut is an Event: a connection was closed with something in it, or
@@ -125,7 +127,7 @@ func (e SignalReceived) String() string { return fmt.Sprintf("%s: %s", e.Signal,
 func (e StepEnded) String() string { return e.Step.String() }
 
 func (e Waiting) String() string {
-	return fmt.Sprintf("waiting for %d requests on %d connections, at most %v longer", e.Requests, e.Connections, e.Left.Round(time.Second))
+	return fmt.Sprintf("waiting for %d requests and %d idle of %d connections, at most %v longer", e.Requests, e.Idle, e.Connections, e.Left.Round(time.Second))
 }
 
 func (e ConnectionCut) String() string {

@@ -52,7 +52,7 @@ func TestInFlightFinishes(t *testing.T) {
 	if err != nil || report.InFlight != 1 || report.Finished != 1 || len(report.Cut) != 0 || report.Successor || report.Forced {
 		t.Errorf("%v, %+v", err, report)
 	}
-	if want := []Phase{Paused, Ready, Draining, Closing, Stopped}; !slices.Equal(phasesOf(s), want) {
+	if want := []Phase{Ready, Draining, Closing, Stopped}; !slices.Equal(phasesOf(s), want) {
 		t.Errorf("phases %v, want %v", phasesOf(s), want)
 	}
 }

@@ -35,10 +35,18 @@ func ListenAndServeTLS(addr, certFile, keyFile string, h http.Handler) error {
 }
 
 func listenAndServe(addr string, s *http.Server) error {
-	o := Options{Events: func(e Event) { fmt.Fprintln(os.Stderr, "segue:", e) }}
-	return Run(context.Background(), o, func(ctx context.Context, app *App) error {
+	return Run(context.Background(), Options{Events: printEvent}, func(ctx context.Context, app *App) error {
 		app.Serve(anySocket, addr, s)
 		app.servers[0].any = true
 		return nil
 	})
+}
+
+// printEvent writes an event to standard error. During a handover two processes
+// write there: each line says which. Steps that went well stand in the report.
+func printEvent(e Event) {
+	if s, ok := e.(StepEnded); ok && s.Step.Error == "" {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "segue[%d]: %v\n", os.Getpid(), e)
 }

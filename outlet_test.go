@@ -89,14 +89,14 @@ func TestNoSink(t *testing.T) {
 func TestEventTexts(t *testing.T) {
 	err := fmt.Errorf("no route")
 	for want, e := range map[string]Event{
-		"draining: terminated":             PhaseChanged{Ready, Draining, "terminated"},
+		"draining: SIGTERM":                PhaseChanged{Ready, Draining, "SIGTERM"},
 		"ready":                            PhaseChanged{From: Paused, To: Ready},
 		"web: serving :1":                  Listening{Server: "web", Addr: ":1"},
 		"web: serving :1 (inherited)":      Listening{"web", ":1", true},
 		`waiting for check "db": no route`: CheckFailed{"db", err},
-		"hangup: reloading":                SignalReceived{"hangup", "reloading"},
+		"SIGHUP: reloading":                SignalReceived{"SIGHUP", "reloading"},
 		"drain 2s of 30s":                  StepEnded{Step{Name: "drain", Took: 2 * time.Second, Budget: 30 * time.Second}},
-		"waiting for 1 requests on 2 connections, at most 3s longer": Waiting{1, 2, 3 * time.Second},
+		"waiting for 1 requests and 1 idle of 2 connections, at most 3s longer": Waiting{1, 2, 1, 3 * time.Second},
 		"cut http1 connection of 10.0.0.1:9: in flight GET /a (1s old)": ConnectionCut{conns.Cut{
 			Use: conns.Use{Kind: "http1", Method: "GET", Path: "/a", Remote: "10.0.0.1:9", Age: time.Second}, Reason: conns.ReasonInFlight}},
 		"cut http1 connection of 10.0.0.1:9: idle (0s old)": ConnectionCut{conns.Cut{Use: conns.Use{Kind: "http1", Remote: "10.0.0.1:9"}, Reason: conns.ReasonIdle}},
@@ -110,7 +110,7 @@ func TestEventTexts(t *testing.T) {
 		"not reloaded: no route":   Reloaded{err},
 		"goroutines:\ngoroutine 1": Goroutines{"goroutine 1"},
 		"no route":                 Problem{err},
-		"left in 1s (terminated): 1 in flight, 1 finished, 0 cut": Reported{Report{Took: time.Second, Reason: "terminated", InFlight: 1, Finished: 1}},
+		"left in 1s (SIGTERM): 1 in flight, 1 finished, 0 cut": Reported{Report{Took: time.Second, Reason: "SIGTERM", InFlight: 1, Finished: 1}},
 	} {
 		if got := e.String(); got != want {
 			t.Errorf("%T says %q, want %q", e, got, want)

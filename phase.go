@@ -34,21 +34,22 @@ type step int
 
 const (
 	prepared step = iota // setup done, sockets there, checks passed; a supervisor is to say OPEN
-	open                 // OPEN, RESUME, or nobody there to say so
+	alone                // the same, and nobody is there to say it
+	open                 // OPEN or RESUME
 	pause                // PAUSE
 	leave                // a signal, DRAIN, STOP, a start or server that failed, ctx
 	drained              // nothing is in flight any more, or the budget ended
 	closed               // cleanups done
 )
 
-var stepNames = [...]string{"prepared", "open", "pause", "leave", "drained", "closed"}
+var stepNames = [...]string{"prepared", "alone", "open", "pause", "leave", "drained", "closed"}
 
 func (s step) String() string { return stepNames[s] }
 
 // transitions is the whole machine: what is not in the table cannot happen, and
 // is refused with an error.
 var transitions = map[Phase]map[step]Phase{
-	Starting: {prepared: Paused, open: Ready, leave: Closing},
+	Starting: {prepared: Paused, alone: Ready, leave: Closing},
 	Paused:   {open: Ready, pause: Paused, leave: Draining},
 	Ready:    {open: Ready, pause: Paused, leave: Draining},
 	Draining: {drained: Closing},

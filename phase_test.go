@@ -8,14 +8,14 @@ import (
 // TestTransitions has every phase meet every step.
 func TestTransitions(t *testing.T) {
 	const no = Phase(-1)
-	//                   prepared open   pause   leave     drained  closed
+	//                   prepared alone open   pause   leave     drained  closed
 	table := map[Phase][]Phase{
-		Starting: {Paused, no, no, Closing, no, no},
-		Paused:   {no, Ready, Paused, Draining, no, no},
-		Ready:    {no, Ready, Paused, Draining, no, no},
-		Draining: {no, no, no, no, Closing, no},
-		Closing:  {no, no, no, no, no, Stopped},
-		Stopped:  {no, no, no, no, no, no},
+		Starting: {Paused, Ready, no, no, Closing, no, no},
+		Paused:   {no, no, Ready, Paused, Draining, no, no},
+		Ready:    {no, no, Ready, Paused, Draining, no, no},
+		Draining: {no, no, no, no, no, Closing, no},
+		Closing:  {no, no, no, no, no, no, Stopped},
+		Stopped:  {no, no, no, no, no, no, no},
 	}
 	for p := Starting; p <= Stopped; p++ {
 		for s := prepared; s <= closed; s++ {

@@ -199,7 +199,8 @@ func (m *machine) whenPrepared(err error) {
 	}
 	m.tasks.start(m)
 	if m.link == nil {
-		m.open()
+		m.enter(alone, "")
+		m.admit()
 	} else {
 		m.enter(prepared, "")
 		m.link.isReady(m)
@@ -212,12 +213,16 @@ func (m *machine) open() error {
 	if err := m.enter(open, ""); err != nil {
 		return err
 	}
+	m.admit()
+	return nil
+}
+
+func (m *machine) admit() {
 	for _, s := range m.app.servers {
 		s.gate.Open()
 	}
 	m.opened = true
 	m.tasks.startSolo(m)
-	return nil
 }
 
 // pause stops accepting, reversibly; what was accepted goes on.

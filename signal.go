@@ -23,7 +23,7 @@ func (m *machine) signals() (<-chan os.Signal, func()) {
 
 // signal obeys one signal. What takes time happens beside the loop.
 func (m *machine) signal(s os.Signal) {
-	said := func(meaning string) { m.out.emit(SignalReceived{s.String(), meaning}) }
+	said := func(meaning string) { m.out.emit(SignalReceived{signalName(s), meaning}) }
 	switch {
 	case slices.Contains(leaveSignals, s) && m.force != nil && !m.spared:
 		said("leaving at once")
@@ -31,7 +31,7 @@ func (m *machine) signal(s os.Signal) {
 	case slices.Contains(leaveSignals, s):
 		said("leaving; once more to leave at once")
 		m.spared = false
-		m.leave(s.String(), false)
+		m.leave(signalName(s), false)
 	case s == reloadSignal:
 		said("reloading")
 		go m.reload(context.Background())

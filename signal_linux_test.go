@@ -1,6 +1,7 @@
 package segue
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -37,7 +38,7 @@ func TestSignals(t *testing.T) {
 	}
 	c := upload(t, addr)
 	l.signal(l.pid, syscall.SIGTERM)
-	l.await(l.pid, "PhaseChanged", "draining: terminated")
+	l.await(l.pid, "PhaseChanged", "draining: SIGTERM")
 	io.WriteString(c, "a")
 	if _, body, err := c.receive(); err != nil || body != strconv.Itoa(l.pid) {
 		t.Errorf("the request in flight got %q, %v", body, err)
@@ -71,7 +72,7 @@ func TestFirstSignalSpares(t *testing.T) {
 	l.await(l.pid, "PhaseChanged", "draining")
 	for _, pid := range []int{next, l.pid} {
 		l.signal(pid, syscall.SIGTERM)
-		l.await(pid, "SignalReceived", "terminated")
+		l.await(pid, "SignalReceived", "SIGTERM")
 	}
 	io.WriteString(c, "a")
 	if _, body, err := c.receive(); err != nil || body != strconv.Itoa(l.pid) {
@@ -88,8 +89,9 @@ func TestFirstSignalSpares(t *testing.T) {
 func TestListenAndServe(t *testing.T) {
 	path := unixPath(t)
 	l := spawn(t, "listen", nil, envAddr+"=unix:"+path)
-	l.await(0, "raw", "segue: web: serving "+path)
-	l.await(0, "raw", "segue: ready")
+	said := fmt.Sprintf("segue[%d]: ", l.pid)
+	l.await(0, "raw", said+"web: serving "+path)
+	l.await(0, "raw", said+"ready")
 	if body := once(t, "unix", path); body != strconv.Itoa(l.pid) {
 		t.Errorf("it answered %q", body)
 	}
@@ -97,7 +99,7 @@ func TestListenAndServe(t *testing.T) {
 	if code := l.exit(); code != 0 {
 		t.Errorf("it ended with status %d", code)
 	}
-	l.await(0, "raw", "segue: left in")
+	l.await(0, "raw", said+"left in")
 }
 
 func TestListenAndServeTLSBadFiles(t *testing.T) {

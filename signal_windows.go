@@ -5,6 +5,8 @@ import (
 	"syscall"
 )
 
+func signalName(s os.Signal) string { return s.String() }
+
 // noSignal is what Windows does not have: it never arrives.
 type noSignal struct{ name string }
 

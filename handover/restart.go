@@ -231,6 +231,9 @@ func (a *attempt) awaitReady(ctx context.Context, _ *string) error {
 		select {
 		case <-a.next.Ready(): // in the same moment
 		default:
+			if !a.next.Steerable() {
+				return fmt.Errorf("the new generation did not say READY=1 within %v: it must use package segue, or speak sd_notify(3)", a.ReadyTimeout)
+			}
 			return fmt.Errorf("the new generation did not become ready within %v", a.ReadyTimeout)
 		}
 	}

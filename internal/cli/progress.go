@@ -30,6 +30,8 @@ type textPrinter struct {
 	screen *screen
 	all    bool // every event; otherwise only what leads to the report
 	shown  int  // rows of the attempt under way
+
+	drainBegan time.Time
 }
 
 func (p *textPrinter) close() { p.screen.close() }
@@ -43,7 +45,7 @@ func (p *textPrinter) event(e client.Event) {
 		p.report(e.Report)
 	case client.EventGeneration:
 		if e.Role == client.RoleDraining {
-			p.going("drain", e.Time, fmt.Sprintf("generation %d finishes what it has", e.Generation))
+			p.drain(e)
 		}
 	case client.EventState:
 		attempt := e.State == client.Starting || e.State == client.Restarting
@@ -74,6 +76,17 @@ func (p *textPrinter) step(e client.Event) {
 		note = fmt.Sprintf("generation %d, pid %d", e.Generation, e.PID)
 	}
 	p.screen.print(stepRow(p.screen.style, *e.Step, note))
+}
+
+// drain shows that a generation finishes what it has, and what it says of it.
+func (p *textPrinter) drain(e client.Event) {
+	note := fmt.Sprintf("generation %d finishes what it has", e.Generation)
+	if e.Text != "" {
+		note = fmt.Sprintf("generation %d is %s", e.Generation, clean(e.Text))
+	} else {
+		p.drainBegan = e.Time
+	}
+	p.going("drain", p.drainBegan, note)
 }
 
 // going makes a step that lasts the live line.

@@ -186,11 +186,11 @@ func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
 
 func (r *runner) stop(s os.Signal, times int) {
 	if times == 1 {
-		r.say(fmt.Sprintf("%v: stopping in order, for at most %v; once more stops at once", s, r.config.DrainTimeout))
+		r.say(fmt.Sprintf("%s: stopping in order, for at most %v; once more stops at once", signalName(s), r.config.DrainTimeout))
 		r.cancel()
 		return
 	}
-	r.say(fmt.Sprintf("%v: stopping at once", s))
+	r.say(fmt.Sprintf("%s: stopping at once", signalName(s)))
 	r.service.Force()
 }
 

@@ -5,7 +5,12 @@ package cli
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// signalName is SIGTERM, not "terminated".
+func signalName(s os.Signal) string { return unix.SignalName(s.(syscall.Signal)) }
 
 // signalMeanings: SIGPIPE is listened to so that a reader of the output who
 // leaves does not end the supervisor (os/signal, "SIGPIPE").

@@ -114,7 +114,7 @@ func TestTerminal(t *testing.T) {
 	if _, err := io.WriteString(master, "\x03"); err != nil { // Ctrl-C
 		t.Fatal(err)
 	}
-	d.expect(t, `segue \| interrupt: stopping in order, for at most 30s; once more stops at once`)
+	d.expect(t, `segue \| SIGINT: stopping in order, for at most 30s; once more stops at once`)
 	d.expect(t, `segue \| stopped shop in`)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v:\n%s", err, d)

@@ -103,6 +103,9 @@ func (c Config) Check() error {
 // and makes sure that it could be executed: a typing error must not cost the
 // generation that serves.
 func (c Config) program(name string) (string, error) {
+	if strings.Trim(name, "./") == "" {
+		return "", fmt.Errorf("cannot run %s: it is a directory; name the program in it", name)
+	}
 	path, err := lookPath(name, c.Dir)
 	if err != nil {
 		return "", err

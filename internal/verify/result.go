@@ -149,7 +149,9 @@ func (k *KindResult) measure(spans []span, windows []window, took time.Duration)
 		k.Bound = min(3/float64(k.Sent), 1)
 	}
 	var steady, during, ends []time.Duration
+	var last time.Duration // that it was heard of at all: the others may have gone on after its Stop
 	for _, s := range spans {
+		last = max(last, s.end)
 		if !s.ok {
 			continue
 		}
@@ -164,7 +166,7 @@ func (k *KindResult) measure(spans []span, windows []window, took time.Duration)
 	slices.Sort(ends)
 	k.Silence = took
 	if len(ends) > 0 {
-		k.Silence = max(ends[0], took-ends[len(ends)-1])
+		k.Silence = max(ends[0], last-ends[len(ends)-1])
 		for i := 1; i < len(ends); i++ {
 			k.Silence = max(k.Silence, ends[i]-ends[i-1])
 		}
