@@ -2,6 +2,7 @@ package grpcsegue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -39,8 +40,14 @@ func New(options ...grpc.ServerOption) *Server {
 // zero.
 func Wrap(s *grpc.Server) *Server { return &Server{Server: s, leaving: make(chan struct{})} }
 
-// Serve serves ln until Shutdown.
-func (s *Server) Serve(ln net.Listener) error { return s.Server.Serve(ln) }
+// Serve serves ln until Shutdown, and then returns nil, also when Shutdown was
+// there first.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.Server.Serve(ln); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
 
 // Leaving is closed when Shutdown begins, for handlers of streams that would
 // otherwise never end.
