@@ -202,12 +202,15 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		if !slices.Contains(s.view.alive, a.next) {
 			s.lost(a.next) // it was seen to end before it was the one that serves
 		}
-	case a.old != nil && a.old.Err() == nil:
+	case r.Outcome == client.RolledBack && a.old.Err() == nil:
 		s.mu.Lock()
 		s.view.rolledBack++
 		s.mu.Unlock()
 		s.enter(back, "")
 	default:
+		if a.old != nil {
+			a.old.leave(handover.Drain, s.config.DrainTimeout) // it lives, but did not resume
+		}
 		if a.next != nil && a.next.Err() != nil {
 			s.exitCode.Store(int32(max(1, a.next.process.ExitCode())))
 		}
