@@ -7,14 +7,17 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +38,7 @@ func TestMain(m *testing.M) {
 
 func service(dir string) int {
 	data, _ := os.ReadFile(filepath.Join(dir, "fault"))
-	fault, arg, _ := strings.Cut(strings.TrimSpace(string(data)), ":")
+	fault := strings.TrimSpace(string(data))
 	switch fault {
 	case "exit":
 		return 3
@@ -45,10 +48,10 @@ func service(dir string) int {
 		}
 	}
 	err := segue.Run(context.Background(), segue.Options{
-		Name: "e2e", Events: func(e segue.Event) { fmt.Println(time.Now().Format("05.000"), os.Getpid(), e) },
+		Name: "e2e", Events: func(e segue.Event) { said(dir, e) },
 		StartTimeout: 3 * time.Second, DrainTimeout: 20 * time.Second,
-		Trial: 200 * time.Millisecond, Probation: 600 * time.Millisecond,
-	}, func(ctx context.Context, app *segue.App) error { return setup(ctx, app, dir, fault, arg) })
+		Trial: 200 * time.Millisecond, Probation: probation(),
+	}, func(ctx context.Context, app *segue.App) error { return setup(ctx, app, dir, fault) })
 	if err != nil {
 		fmt.Println("main:", err)
 		return 1
@@ -56,7 +59,33 @@ func service(dir string) int {
 	return 0
 }
 
-func setup(ctx context.Context, app *segue.App, dir, fault, arg string) error {
+// said writes what happens to the output, and the end of a handover to a file of
+// its own, as JSON.
+func said(dir string, e segue.Event) {
+	fmt.Println(time.Now().Format("05.000"), os.Getpid(), e)
+	if h, ok := e.(segue.HandoverEnded); ok {
+		data, err := json.Marshal(h.Report)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "handover.new"), data, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(filepath.Join(dir, "handover.new"), filepath.Join(dir, "handover"))
+		}
+		if err != nil {
+			fmt.Println("the report of the handover is lost:", err)
+		}
+	}
+}
+
+// probation is short, unless the test needs time to do something in it.
+func probation() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("E2E_PROBATION")); err == nil {
+		return d
+	}
+	return 600 * time.Millisecond
+}
+
+func setup(ctx context.Context, app *segue.App, dir, fault string) error {
 	switch fault {
 	case "hang":
 		select {}
@@ -96,15 +125,13 @@ func setup(ctx context.Context, app *segue.App, dir, fault, arg string) error {
 	app.Serve("tls", "127.0.0.1:0", &http.Server{Handler: mux, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	app.HTTP("local", "unix:"+filepath.Join(dir, "local.sock"), mux)
 	app.Go("fault", func(ctx context.Context) error {
-		if fault != "die" {
+		if fault != "exits" {
 			return nil
 		}
-		d, err := time.ParseDuration(arg)
-		if err != nil {
-			return err
-		}
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGUSR1)
 		select {
-		case <-time.After(d):
+		case <-told:
 			os.Exit(7)
 		case <-ctx.Done():
 		}

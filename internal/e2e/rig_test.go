@@ -19,6 +19,9 @@ import (
 // patience bounds what should take seconds, on a machine that is busy.
 const patience = 90 * time.Second
 
+// allExamples has a run keep every loss.
+const allExamples = 100_000
+
 // rig is the service under test, whoever supervises it.
 type rig struct {
 	t     *testing.T
@@ -28,14 +31,14 @@ type rig struct {
 }
 
 // supervised puts the service under a supervisor.
-func supervised(t *testing.T) (*rig, *supervise.Service) {
+func supervised(t *testing.T, change ...func(*supervise.Config)) (*rig, *supervise.Service) {
 	t.Helper()
 	r := newRig(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := supervise.New(supervise.Config{
+	config := supervise.Config{
 		Name: "e2e", Argv: []string{exe}, RuntimeDir: filepath.Join(r.dir, "run"), Env: []string{"E2E_DIR=" + r.dir},
 		Listen: []supervise.Listen{
 			{Name: "web", Addr: "127.0.0.1:0"}, {Name: "tls", Addr: "127.0.0.1:0"},
@@ -43,7 +46,11 @@ func supervised(t *testing.T) (*rig, *supervise.Service) {
 		},
 		ReadyTimeout: 3 * time.Second, Trial: 200 * time.Millisecond, Probation: 600 * time.Millisecond,
 		DrainTimeout: 20 * time.Second, Probe: &supervise.Probe{Path: "/probe"},
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	s, err := supervise.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +114,16 @@ func (r *rig) fault(f string) {
 }
 
 // traffic is every kind at once, on loopback and, for all but the unix socket,
-// ten milliseconds away.
+// ten milliseconds away. It returns when it flows.
 func (r *rig) traffic() *verify.Run {
+	r.t.Helper()
+	run := r.newcomers()
+	r.flow(run)
+	return run
+}
+
+// newcomers is traffic that has just begun: nobody has a connection yet.
+func (r *rig) newcomers() *verify.Run {
 	r.t.Helper()
 	near := verify.Target{Addr: r.addrs["web"]}
 	far := verify.Target{Addr: r.distant(r.addrs["web"])}
@@ -130,6 +145,8 @@ func (r *rig) traffic() *verify.Run {
 		add("one-shot", at.plain, verify.OneShot(), 6, 40)
 		add("slow", at.plain, verify.Slow(slow), 3, 0)
 		add("upload", at.plain, verify.Upload(slow), 2, 0)
+		add("fresh-slow", at.plain, verify.HTTP1{Label: "fresh-slow", Fresh: true, Exchange: verify.SlowWork(slow / 5)}, 4, 0)
+		add("fresh-upload", at.plain, verify.HTTP1{Label: "fresh-upload", Fresh: true, Exchange: verify.UploadPieces(64<<10, 8, slow/5)}, 4, 0)
 		add("chunked", at.plain, verify.Chunked(slow), 2, 0)
 		add("sse", at.plain, verify.SSE{}, 2, 0)
 		add("https", at.tls, verify.KeepAlive(), 4, 40)
@@ -137,13 +154,12 @@ func (r *rig) traffic() *verify.Run {
 		add("h2-slow", at.tls, verify.HTTP2{Label: "h2-slow", Exchange: verify.SlowWork(slow)}, 2, 0)
 		add("h2c", at.plain, verify.HTTP2{Label: "h2c", Exchange: verify.Echo, Conns: 2}, 6, 60)
 	}
-	run, err := verify.Start(context.Background(), verify.Options{Target: near, Loads: loads})
+	run, err := verify.Start(context.Background(), verify.Options{Target: near, Loads: loads, Examples: allExamples})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Logf("seed %d", run.Seed())
 	r.t.Cleanup(func() { run.Stop() })
-	r.flow(run)
 	return run
 }
 

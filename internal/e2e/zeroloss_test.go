@@ -76,40 +76,6 @@ func TestZeroLossRollback(t *testing.T) {
 	}
 }
 
-// TestDeathInProbation: the old generation takes over again; only what was in
-// flight in the dead one is lost.
-func TestDeathInProbation(t *testing.T) {
-	r, s := supervised(t)
-	old := r.who()
-	run := r.traffic()
-	r.fault("die:600ms") // ready at about 0, switched at 200 ms, proven at 800 ms
-	began := time.Now()
-	report, err := s.Restart(context.Background(), client.RestartRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	died := time.Now()
-	if report.Outcome != client.RolledBack || report.FailedStep != "probation" || !strings.Contains(report.Reason, "exited with status 7") {
-		t.Errorf("%q at %q: %s", report.Outcome, report.FailedStep, report.Reason)
-	}
-	r.flow(run)
-	run.Mark("death", began, died)
-	if now := r.who(); now.PID != old.PID {
-		t.Errorf("process %d serves, not %d", now.PID, old.PID)
-	}
-	result := r.account(run)
-	if result.Service.Twice > 0 || result.Service.Missing > 0 || result.Service.Stray > 0 {
-		t.Errorf("the ledgers do not agree: %v", result.Service.Err())
-	}
-	for _, k := range result.Kinds {
-		for _, e := range k.Examples {
-			if e.At.Before(began) || e.At.After(died) {
-				t.Errorf("%s was lost at %v, not in the death between %v and %v: %s", e.ID, e.At, began, died, e.Detail)
-			}
-		}
-	}
-}
-
 // TestIdleService: without a single client the old process must go too, and
 // must not take the next connection.
 func TestIdleService(t *testing.T) {
@@ -158,7 +124,7 @@ func TestZeroLossBySignal(t *testing.T) {
 
 // alone starts the service as from a shell, and learns its addresses from what
 // it says.
-func (r *rig) alone() (pid int) {
+func (r *rig) alone(env ...string) (pid int) {
 	r.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -170,7 +136,7 @@ func (r *rig) alone() (pid int) {
 	}
 	defer out.Close()
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), "E2E_DIR="+r.dir)
+	cmd.Env = append(append(os.Environ(), "E2E_DIR="+r.dir), env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
