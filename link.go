@@ -32,6 +32,7 @@ const pausedPatience = 15 * time.Second
 const (
 	maxReported = 100
 	maxStacks   = 16 << 10
+	maxReport   = 30 << 10 // of JSON, of which the wire may escape every byte
 )
 
 // link is this generation's side of the control wire. It owns one goroutine
@@ -193,8 +194,12 @@ func (l *link) call(ctx context.Context, v handover.Verb) error {
 // out: the counts stay.
 func (l *link) report(r Report) error {
 	r.Cut = r.Cut[:min(len(r.Cut), maxReported)]
+	r.Steps = r.Steps[:min(len(r.Steps), maxReported)]
 	r.Stacks = r.Stacks[:min(len(r.Stacks), maxStacks)]
 	data, err := json.Marshal(r)
+	for ; err == nil && len(data) > maxReport; data, err = json.Marshal(r) {
+		r = r.less()
+	}
 	if err != nil {
 		return err
 	}

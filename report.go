@@ -2,6 +2,7 @@ package segue
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,4 +59,17 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "\n  handlers that did not return:\n%s", r.Stacks)
 	}
 	return b.String()
+}
+
+// less is the report with half of everything that can make it long; the counts
+// stay.
+func (r Report) less() Report {
+	r.Reason = r.Reason[:len(r.Reason)/2]
+	r.Cut = r.Cut[:len(r.Cut)/2]
+	r.Stacks = r.Stacks[:len(r.Stacks)/2]
+	r.Steps = slices.Clone(r.Steps[:len(r.Steps)/2])
+	for i, s := range r.Steps {
+		r.Steps[i].Error = s.Error[:len(s.Error)/2]
+	}
+	return r
 }

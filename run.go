@@ -111,6 +111,7 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 	defer stopWatchdog()
 
 	if err := m.connect(work); err != nil {
+		close(m.ended)
 		m.out.close(flushTimeout)
 		return err
 	}
