@@ -108,6 +108,10 @@ func childWeb(ctx context.Context, app *App) error {
 		switch {
 		case plan == "sick in trial" && trial, plan == "sick in probation" && probation:
 			return errors.New("sick")
+		case plan == "sick when told" && probation:
+			if now, err := os.ReadFile(os.Getenv(envPlan)); err != nil || string(now) == "sick" {
+				return errors.New("sick, as told")
+			}
 		case plan == "exit in trial" && trial, plan == "exit in probation" && probation:
 			os.Exit(3)
 		}

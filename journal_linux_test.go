@@ -27,25 +27,9 @@ func TestSuccessorIsKilled(t *testing.T) {
 	l.await(l.pid, "PhaseChanged", "paused")
 	next := l.await(0, "Listening", "(inherited)").pid
 
-	// The handler reads the body, which makes the server ask for it.
-	upload := func(path string) string {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(patience))
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", path)
-		line, err := bufio.NewReader(c).ReadString('\n')
-		if err != nil || !strings.Contains(line, "100") {
-			t.Fatalf("answer %q, %v", line, err)
-		}
-		io.WriteString(c, "half")
-		return c.LocalAddr().String()
-	}
 	want := []string{
-		"lost http1 request of " + upload("/orders?token=secret") + ": POST /orders ",
-		"lost http1 request of " + upload("/files") + ": POST /files ",
+		"lost http1 request of " + unfinished(t, addr, "/orders?token=secret") + ": POST /orders ",
+		"lost http1 request of " + unfinished(t, addr, "/files") + ": POST /files ",
 	}
 	idle, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -83,6 +67,48 @@ func TestSuccessorIsKilled(t *testing.T) {
 	if pid, err := io.ReadAll(resp.Body); err != nil || string(pid) != fmt.Sprint(l.pid) {
 		t.Errorf("process %s answers, not %d", pid, l.pid)
 	}
+}
+
+// TestSuccessorDiesLater: one that was given up, and is killed while it drains,
+// is accounted for when it is gone.
+func TestSuccessorDiesLater(t *testing.T) {
+	l := spawn(t, "web", nil, envOptions+"=probation=60s")
+	addr := l.addr()
+	l.next("sick when told")
+	l.signal(l.pid, syscall.SIGUSR2)
+	l.await(l.pid, "HandoverStep", "switch ")
+	l.await(l.pid, "PhaseChanged", "paused")
+	next := l.await(0, "Listening", "(inherited)").pid
+	me := unfinished(t, addr, "/orders")
+	l.next("sick")
+	if text := l.await(l.pid, "HandoverEnded", "rolled back").text; strings.Contains(text, "lost") {
+		t.Errorf("told too early: %s", text)
+	}
+	l.await(next, "PhaseChanged", "draining")
+	l.signal(next, syscall.SIGKILL)
+	text := l.await(l.pid, "SuccessorLost", fmt.Sprint(next)).text
+	if !strings.Contains(text, "lost http1 request of "+me+": POST /orders ") {
+		t.Errorf("named %q, not %s", text, me)
+	}
+}
+
+// unfinished begins a request and returns its client's address when its handler
+// reads the body, which makes the server ask for it.
+func unfinished(t *testing.T, addr, path string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", path)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("answer %q, %v", line, err)
+	}
+	io.WriteString(c, "half")
+	return c.LocalAddr().String()
 }
 
 // BenchmarkJournal is what net/http calls for a request, with the journal off

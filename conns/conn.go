@@ -88,13 +88,15 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 
 // Close closes the connection.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.journal != nil {
+		c.forget() // before its client can know: what was answered in full must not be named
+	}
+	c.mu.Unlock()
 	err := c.Conn.Close()
 	c.mu.Lock()
 	if c.state != http.StateClosed {
 		c.state, c.since = http.StateClosed, c.tracker.now()
-		if c.journal != nil {
-			c.forget()
-		}
 	}
 	gone := c.running == 0
 	c.mu.Unlock()

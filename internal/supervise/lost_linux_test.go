@@ -28,7 +28,13 @@ func TestLostIsNamed(t *testing.T) {
 	go func() { done <- r.restart(client.RestartRequest{}) }()
 	switched := r.await(func(e client.Event) bool { return e.Kind == client.EventStep && e.Ended && e.Step.Name == "switch" })
 
-	r.get("/") // answered, and its connection closed
+	ask := func() { // answered, and its connection closed
+		t.Helper()
+		if err := r.ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
 	var want []string
 	named := func(c net.Conn, rest string) { want = append(want, c.LocalAddr().String()+rest) }
 	named(r.send("GET /hold/a?token=secret HTTP/1.1\r\nHost: x\r\n\r\n", true), " active GET /hold/a")
@@ -40,7 +46,7 @@ func TestLostIsNamed(t *testing.T) {
 	named(quiet, " idle  ")
 	named(r.send("", false), " new  ")
 	named(r.send("GET /hold/half HTTP/1.1\r\nHo", false), " new  ")
-	r.get("/") // comes after them, and was answered: so they have been accepted
+	ask() // comes after them: so they have been accepted
 
 	if err := syscall.Kill(switched.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -69,6 +75,26 @@ func TestLostIsNamed(t *testing.T) {
 		t.Error("the request in the old generation did not survive")
 	}
 	elsewhere.Close()
+}
+
+// TestCutInRollback: a new generation that is given up alive leaves as any other,
+// and what it has to cut is reported as well.
+func TestCutInRollback(t *testing.T) {
+	c := config(t)
+	c.Probation, c.DrainTimeout = 30*time.Second, 200*time.Millisecond
+	r := start(t, c)
+	done := make(chan client.Report, 1)
+	go func() { done <- r.restart(client.RestartRequest{}) }()
+	r.await(func(e client.Event) bool { return e.Kind == client.EventStep && e.Ended && e.Step.Name == "switch" })
+	held := r.send("GET /hold/on HTTP/1.1\r\nHost: x\r\n\r\n", true)
+	r.get("/sicken")
+	report := <-done
+	if report.Outcome != client.RolledBack || !strings.Contains(report.Reason, "sick") {
+		t.Errorf("outcome %q at %q: %s", report.Outcome, report.FailedStep, report.Reason)
+	}
+	if len(report.Lost) != 1 || report.Lost[0].Remote != held.LocalAddr().String() || report.Lost[0].Path != "/hold/on" || report.LostMore != 0 {
+		t.Errorf("lost %+v and %d more", report.Lost, report.LostMore)
+	}
 }
 
 // A generation that is proven keeps no journal any more, the first one neither.

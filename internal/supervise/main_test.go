@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ func service() int {
 		time.Sleep(d)
 		fmt.Fprint(w, os.Getpid())
 	})
+	var sick atomic.Bool
+	mux.HandleFunc("/sicken", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
 	mux.HandleFunc("/hold/", func(w http.ResponseWriter, r *http.Request) { // until its client goes
 		http.NewResponseController(w).EnableFullDuplex()
 		http.NewResponseController(w).Flush()
@@ -84,6 +87,12 @@ func service() int {
 					return nil
 				})
 			}
+			app.Check("health", func(context.Context) error {
+				if sick.Load() {
+					return errors.New("sick")
+				}
+				return nil
+			})
 			app.HTTP("web", "127.0.0.1:0", mux)
 			if strings.HasPrefix(fault, "admin") {
 				app.HTTP("admin", "127.0.0.1:0", mux)
