@@ -48,7 +48,8 @@ func spawn(t testing.TB, service string, change func(*exec.Cmd), env ...string) 
 	l := &lineage{t: t, plan: filepath.Join(t.TempDir(), "plan"), exited: make(chan struct{}), more: make(chan struct{})}
 	l.next("ok")
 	l.cmd = exec.Command(self)
-	l.cmd.Env = append(os.Environ(), envService+"="+service, envPlan+"="+l.plan, envAddr+"=127.0.0.1:0")
+	l.cmd.Env = append(os.Environ(), envService+"="+service, envPlan+"="+l.plan, envAddr+"=127.0.0.1:0",
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // else a process under -race takes a second to end
 	l.cmd.Env = append(l.cmd.Env, env...)
 	l.cmd.Stdout, l.cmd.Stderr = w, w
 	if change != nil {
