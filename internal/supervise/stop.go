@@ -1,0 +1,114 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// ending is a stop under way.
+type ending struct {
+	began   time.Time
+	last    *generation
+	forced  bool
+	waiters []chan client.Report
+}
+
+// Stop ends the service in order and returns its report. A second caller gets
+// the same.
+func (s *Service) Stop(ctx context.Context) (client.Report, error) {
+	reply := make(chan client.Report, 1)
+	if err := s.do(func() error { s.end(reply); return nil }); err != nil {
+		return client.Report{}, err
+	}
+	select {
+	case r := <-reply:
+		return r, nil
+	case <-ctx.Done():
+		return client.Report{}, context.Cause(ctx)
+	}
+}
+
+// Force ends a service that is stopping without waiting any longer: every
+// generation is asked again, which cuts its drain short, and then killed.
+func (s *Service) Force() {
+	s.do(func() error {
+		if s.stopping != nil {
+			s.stopping.forced = true
+			for _, g := range s.view.alive {
+				g.force()
+			}
+		}
+		return nil
+	})
+}
+
+// end begins to stop. The attempt under way, if any, is rolled back first.
+func (s *Service) end(reply chan client.Report) {
+	if s.stopping == nil {
+		s.stopping = &ending{began: time.Now(), last: s.view.current}
+	}
+	if reply != nil {
+		s.stopping.waiters = append(s.stopping.waiters, reply)
+	}
+	if s.enter(stop, "") != nil {
+		return // it is stopping already
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	a := s.try
+	if a == nil {
+		s.endAll()
+		return
+	}
+	a.cancel(errors.New("the service was told to stop"))
+	go func() {
+		<-a.done
+		s.do(func() error { s.endAll(); return nil })
+	}()
+}
+
+func (s *Service) endAll() {
+	for _, g := range s.view.alive {
+		if g == s.view.current {
+			s.become(g, client.RoleDraining)
+		}
+		g.leave(handover.Stop, s.config.DrainTimeout)
+	}
+	s.endIfGone()
+}
+
+// endIfGone ends the loop when a stop was asked for and nothing is left.
+func (s *Service) endIfGone() {
+	if s.view.state != client.Stopping || len(s.view.alive) > 0 || s.try != nil {
+		return
+	}
+	if s.stopping == nil {
+		s.stopping = &ending{began: s.view.since, last: s.view.current} // it ended by itself
+	}
+	e := s.stopping
+	report := client.Report{
+		Service: s.config.Name, Action: "stop", Outcome: client.Done,
+		From: infoOf(e.last), Began: e.began, Took: time.Since(e.began),
+	}
+	if e.last != nil {
+		report.Drain = &e.last.drain
+		if e.last.drain.Killed {
+			report.Outcome, report.Reason = client.Forced, fmt.Sprintf("generation %d did not leave and was killed", e.last.number)
+		}
+	}
+	if e.forced {
+		report.Outcome, report.Reason = client.Forced, "it was not waited for"
+	}
+	s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
+	s.enter(gone, "")
+	for _, w := range e.waiters {
+		w <- report
+	}
+}

@@ -1,0 +1,173 @@
+package segue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// handing is a handover under way from this process to its successor.
+type handing struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	heir   *successor // written before done is closed; nil when none could be started
+}
+
+// refusal is why a process cannot be replaced by a child of its own.
+func refusal(pid int, getenv func(string) string) error {
+	switch {
+	case pid == 1:
+		return errors.New("cannot hand over as PID 1: the container ends with this process; start the service with `segue run`")
+	case getenv("SUPERVISOR_ENABLED") != "":
+		return errors.New("cannot hand over under supervisord: it would start a second copy when this process leaves; let supervisord start `segue run`")
+	}
+	return nil
+}
+
+// upgrade begins a handover, or has the supervisor begin a restart.
+func (m *machine) upgrade() {
+	if m.link != nil && m.in.Predecessor == 0 {
+		go func() {
+			if err := m.link.call(context.Background(), handover.Upgrade); err != nil {
+				m.out.emit(Problem{fmt.Errorf("cannot have the supervisor restart this service: %w", err)})
+			}
+		}()
+		return
+	}
+	err := refusal(os.Getpid(), os.Getenv)
+	switch {
+	case err != nil:
+	case !m.main.Load():
+		err = errors.New("cannot hand over while the predecessor may take the service back; wait until it has let go")
+	case m.handing != nil:
+		err = errors.New("cannot hand over: a handover is under way; wait for its end")
+	case m.phase != Ready:
+		err = fmt.Errorf("cannot hand over while the service is %v", m.phase)
+	}
+	if err != nil {
+		m.out.emit(Problem{err})
+		if m.phase == Ready && m.handing == nil { // systemctl reload waits for an answer
+			m.announceReload()
+			m.say("READY=1", "STATUS=serving; "+oneLine(err.Error()))
+		}
+		return
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	h := &handing{cancel: cancel, done: make(chan struct{})}
+	m.handing = h
+	go func() {
+		next, report := m.handOver(ctx, h)
+		close(h.done)
+		m.do(func() error { m.handedOver(h, next, report); return nil })
+	}()
+}
+
+// handedOver ends a handover: the successor serves and this process leaves, or
+// this process goes on.
+func (m *machine) handedOver(h *handing, next handover.Generation, r handover.Report) {
+	m.handing, m.heir = nil, h.heir
+	if next == nil {
+		m.out.emit(HandoverEnded{0, r})
+		if m.phase < Draining {
+			m.say("READY=1", "STATUS=serving; the last handover was rolled back: "+oneLine(r.Reason))
+		}
+		return
+	}
+	pid := next.(*successor).process.PID
+	m.out.emit(HandoverEnded{pid, r})
+	if m.phase >= Draining {
+		next.(*successor).end(syscall.SIGTERM) // it was too late to give it up, and the service is to end
+		return
+	}
+	m.spared = true
+	m.leave("process "+strconv.Itoa(pid)+" serves", true)
+}
+
+// handOver starts a successor and runs the restart with this process as the
+// old generation. It does not touch the loop's state.
+func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation, handover.Report) {
+	failed := func(err error) (handover.Generation, handover.Report) {
+		return nil, handover.Report{Outcome: handover.RolledBack, Failed: handover.StepSpawn, Reason: err.Error()}
+	}
+	m.announceReload()
+	dir, err := os.MkdirTemp("", "segue-")
+	if err != nil {
+		return failed(fmt.Errorf("cannot make a directory for the control socket: %w", err))
+	}
+	defer os.RemoveAll(dir)
+	control, err := handover.ListenControl(filepath.Join(dir, "control"))
+	if err != nil {
+		return failed(err)
+	}
+	defer control.Close()
+	next, report := handover.Restart{
+		Old: (*incumbent)(m),
+		Spawn: func(context.Context) (handover.Generation, error) {
+			next, err := m.spawn(control)
+			if err != nil {
+				return nil, err
+			}
+			h.heir = next
+			return next, nil
+		},
+		ReadyTimeout: m.opts.StartTimeout,
+		Trial:        m.opts.Trial,
+		Probation:    m.opts.Probation,
+		Progress:     func(s handover.Step) { m.out.emit(HandoverStep{s}) },
+	}.Run(ctx)
+	if next == nil {
+		m.lostWith(h.heir, &report)
+		return nil, report
+	}
+	if j := h.heir.journal; j != nil {
+		j.Close()
+	}
+	// Only now may systemd follow the new process: the death of the main
+	// process ends the unit (MAINPID= in sd_notify(3)).
+	pid := strconv.Itoa(next.(*successor).process.PID)
+	m.notify.Send("MAINPID="+pid, "READY=1", "STATUS=serving as process "+pid)
+	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
+	defer cancel()
+	if err := m.notify.Barrier(ctx); err != nil {
+		m.out.emit(Problem{err})
+	}
+	m.main.Store(false)
+	close(next.(*successor).released)
+	return next, report
+}
+
+// incumbent is this process as the old generation of a handover.
+type incumbent machine
+
+// never is the readiness of what is ready already, and the end of what cannot
+// end before this process.
+var (
+	always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+	never  = make(chan struct{})
+)
+
+func (i *incumbent) Ready() <-chan struct{} { return always }
+func (i *incumbent) Done() <-chan struct{}  { return never }
+func (i *incumbent) Err() error             { return nil }
+func (i *incumbent) Steerable() bool        { return true }
+func (i *incumbent) End(bool)               {}
+
+func (i *incumbent) Call(_ context.Context, v handover.Verb) error {
+	m := (*machine)(i)
+	switch v {
+	case handover.Pause:
+		return m.do(m.pause)
+	case handover.Resume:
+		return m.do(m.open)
+	}
+	return fmt.Errorf("cannot do %s to oneself", v)
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
