@@ -71,12 +71,14 @@ func NewLink(p *Peer, handle Handler) *Link {
 // what this one does not understand.
 func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }
 
-// Close ends the link and waits for requests under way, whose context ends. It
-// must not be called from a Handler.
+// Close ends the link and waits for requests under way, whose context ends, and
+// which are answered still: who has asked for the end of a generation is to hear
+// that it has begun. It must not be called from a Handler.
 func (l *Link) Close() error {
 	l.cancel(ErrLinkClosed)
-	err := l.peer.conn.Close()
+	l.peer.conn.SetReadDeadline(time.Unix(1, 0)) // ends the reader
 	l.work.Wait()
+	err := l.peer.conn.Close()
 	if errors.Is(err, net.ErrClosed) {
 		return nil // the reader has closed it
 	}
@@ -151,12 +153,18 @@ func (l *Link) send(m message, files []*os.File) error {
 // nobody would write.
 func (l *Link) read() {
 	defer l.work.Done()
-	defer l.peer.conn.Close()
+	leave := false // the connection to Close, which has answers to wait for
+	defer func() {
+		if !leave {
+			l.peer.conn.Close()
+		}
+	}()
 	buf := make([]byte, maxMessage+1)
 	for {
 		n, files, err := readPacket(l.peer.conn, buf)
 		lost := errors.Is(err, errFilesLost)
 		if err != nil && !lost {
+			leave = errors.Is(err, os.ErrDeadlineExceeded)
 			l.cancel(fmt.Errorf("%w (%v)", ErrLinkClosed, err))
 			return
 		}
