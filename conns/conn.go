@@ -28,7 +28,7 @@ type Conn struct {
 	mu      sync.Mutex
 	state   http.ConnState
 	kind    kind
-	since   time.Duration // when state began, on the tracker's clock
+	since   time.Duration // when state began, on the tracker's clock; see unseen
 	running int           // handlers that have not returned
 	begun   uint64        // requests
 	request request       // HTTP/1: one at a time
@@ -113,7 +113,10 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	if s == http.StateActive && !c.http2.Load() {
 		return http.StateActive
 	}
-	now := c.tracker.now()
+	now := unseen
+	if s != http.StateIdle {
+		now = c.tracker.now()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before = c.state
@@ -129,9 +132,24 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	}
 	c.state, c.since = s, now
 	if c.journal != nil {
+		c.age(c.tracker.now())
 		c.noteState()
 	}
 	return before
+}
+
+// unseen is the time of a connection that became idle and that nobody has looked
+// at since. Every request ends in that state and hardly one is looked at in it:
+// the clock is read by those who look.
+const unseen time.Duration = -1
+
+// age is for how long the state has lasted; of an idle connection, for how long
+// it has been seen to. It needs c.mu.
+func (c *Conn) age(now time.Duration) time.Duration {
+	if c.since == unseen {
+		c.since = now
+	}
+	return now - c.since
 }
 
 // speaksHTTP2 is called before the first frame, and before net/http's HTTP/2

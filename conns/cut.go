@@ -39,8 +39,8 @@ func (t *Tracker) Cut() []Cut {
 	return cuts
 }
 
-// CutIdle closes the connections that have been idle, or silent, for at least d,
-// and names them. Their clients were not told: one that asks in this very moment
+// CutIdle closes the connections that have been silent, or seen to be idle (by
+// CutIdle, Stats or InFlight), for at least d, and names them. Their clients were not told: one that asks in this very moment
 // finds its connection reset. It is for a server that leaves without a successor,
 // after it has refused for a while.
 func (t *Tracker) CutIdle(d time.Duration) []Cut {
@@ -60,7 +60,7 @@ func (c *Conn) quietFor(d time.Duration) bool {
 	defer c.mu.Unlock()
 	state, _ := c.look()
 	quiet := (state == http.StateIdle || state == http.StateNew) && !c.midRequest()
-	return quiet && c.tracker.now()-c.since >= d
+	return quiet && c.age(c.tracker.now()) >= d
 }
 
 func (c *Conn) closed() bool {

@@ -58,12 +58,12 @@ func (c *Conn) noteState() {
 	case state == http.StateNew && k == kindOther:
 		state = http.StateActive // nobody will say more of it
 	}
-	c.journal.Note(c.slot, k.String(), stateNames[state], method, path, c.tracker.start.Add(c.since))
+	c.journal.Note(c.slot, k.String(), stateNames[state], method, path, epoch.Add(c.since))
 }
 
 // noteRequest writes down a request in flight.
 func (c *Conn) noteRequest(slot int, q *request) {
-	c.journal.Note(slot, q.kind.String(), stateNames[http.StateActive], q.method, q.path, c.tracker.start.Add(q.since))
+	c.journal.Note(slot, q.kind.String(), stateNames[http.StateActive], q.method, q.path, epoch.Add(q.since))
 }
 
 // forget gives back the slots of a connection that is closed.

@@ -34,7 +34,7 @@ type Use struct {
 	Method string        `json:"method,omitempty"`
 	Path   string        `json:"path,omitempty"` // without the query, which may hold secrets
 	Remote string        `json:"remote"`
-	Age    time.Duration `json:"age_ns"` // of the request, or of the state if there is none
+	Age    time.Duration `json:"age_ns"` // of the request, or of the state; an idle one's since it was first seen to be idle
 }
 
 // Stats walks the connections: about 20 ns for each. Nothing is counted on the
@@ -42,8 +42,9 @@ type Use struct {
 func (t *Tracker) Stats() Stats {
 	cs, begun := t.all()
 	s := Stats{Served: begun}
+	now := t.now()
 	for _, c := range cs {
-		c.count(&s)
+		c.count(&s, now)
 	}
 	return s
 }
@@ -63,10 +64,11 @@ func (t *Tracker) InFlight() []Use {
 	return list
 }
 
-func (c *Conn) count(s *Stats) {
+func (c *Conn) count(s *Stats, now time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state, k := c.look()
+	c.age(now)
 	s.Open++
 	switch state {
 	case http.StateNew:
@@ -131,7 +133,7 @@ func (c *Conn) uses() []Cut {
 	defer c.mu.Unlock()
 	now := c.tracker.now()
 	state, k := c.look()
-	whole := Cut{Use: Use{Kind: k.String(), State: state.String(), Remote: remote, Age: now - c.since}}
+	whole := Cut{Use: Use{Kind: k.String(), State: state.String(), Remote: remote, Age: c.age(now)}}
 	var list []Cut
 	for q := c.streams; q != nil; q = q.next {
 		list = append(list, whole.of(q, now, ReasonInFlight))

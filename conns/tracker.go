@@ -12,7 +12,6 @@ import (
 // their requests it knows nothing. The zero value is ready for use.
 type Tracker struct {
 	mu    sync.Mutex
-	start time.Time // the clock's zero
 	conns map[*Conn]struct{}
 	begun uint64        // requests of connections that are gone
 	empty chan struct{} // closed when conns becomes empty; nil if nobody waits
@@ -36,7 +35,6 @@ func (t *Tracker) listener(ln net.Listener, prepare func(*Conn)) *listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conns == nil {
-		t.start = time.Now()
 		t.conns = make(map[*Conn]struct{})
 	}
 	return &listener{Listener: ln, admit: func(nc net.Conn) net.Conn {
@@ -70,8 +68,11 @@ func (l *listener) Accept() (net.Conn, error) {
 	return l.admit(c), nil
 }
 
+// epoch is the zero of the clock by which connections are timed.
+var epoch = time.Now()
+
 // now reads the monotonic clock only, at half the price of time.Now.
-func (t *Tracker) now() time.Duration { return time.Since(t.start) }
+func (t *Tracker) now() time.Duration { return time.Since(epoch) }
 
 func (t *Tracker) remove(c *Conn) {
 	t.mu.Lock()
