@@ -228,11 +228,11 @@ func (m *machine) admit() {
 
 // pause stops accepting, reversibly; what was accepted goes on.
 func (m *machine) pause() error {
-	if err := m.enter(pause, ""); err != nil {
+	if _, err := m.phase.next(pause); err != nil {
 		return err
 	}
-	m.shut()
-	return nil
+	m.shut() // first: whoever hears of the pause may connect to the successor at once
+	return m.enter(pause, "")
 }
 
 func (m *machine) shut() {
