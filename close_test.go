@@ -43,7 +43,7 @@ func TestCleanupsInReverse(t *testing.T) {
 		return nil
 	}).ready(t)
 	s.stop()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	mu.Lock() // the hung one was never joined
 	defer mu.Unlock()
 	if want := []string{"queue", "cache", "log", "database"}; !slices.Equal(order, want) {
@@ -78,7 +78,7 @@ func TestHungTask(t *testing.T) {
 		return nil
 	}).ready(t)
 	s.stop()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	close(letGo)
 	if err == nil || !strings.Contains(err.Error(), "tasks: did not return within") || !cleaned {
 		t.Errorf("%v, cleaned: %v", err, cleaned)
@@ -113,7 +113,7 @@ func TestTasksEndAfterRequests(t *testing.T) {
 	h.release()
 	c.receive()
 	c.Close()
-	if err, _ := s.ended(t); err != nil {
+	if _, err := s.ended(t); err != nil {
 		t.Error(err) // that a task returns the end of its context is no error
 	}
 	if want := []string{"request", "task", "task", "cleanup"}; !slices.Equal(order, want) {
@@ -151,7 +151,7 @@ func TestTaskErrorEndsService(t *testing.T) {
 				s.leave(t)
 				continue
 			}
-			err, report := s.ended(t)
+			report, err := s.ended(t)
 			if err == nil || !strings.Contains(err.Error(), `task "relay" failed`) || !strings.Contains(report.Reason, `task "relay" failed`) {
 				t.Errorf("solo=%v %s: %v; reason %q", solo, fails, err, report.Reason)
 			}
@@ -178,7 +178,7 @@ func TestForced(t *testing.T) {
 	s.stop()
 	s.draining(t)
 	s.m.do(func() error { s.m.force(ErrForced); return nil })
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if !errors.Is(err, ErrForced) || !report.Forced {
 		t.Errorf("%v, forced %v", err, report.Forced)
 	}

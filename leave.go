@@ -208,7 +208,7 @@ func (d *drain) foreign(budget context.Context, s *server) error {
 	case err := <-done:
 		return ignoreEnd(err)
 	case <-time.After(d.m.opts.ShutdownTimeout):
-		return fmt.Errorf("Shutdown of server %q did not return within %v of the end of its context", s.name, d.m.opts.ShutdownTimeout)
+		return fmt.Errorf("server %q: its Shutdown did not return within %v of the end of its context", s.name, d.m.opts.ShutdownTimeout)
 	}
 }
 

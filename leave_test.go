@@ -48,7 +48,7 @@ func TestInFlightFinishes(t *testing.T) {
 		t.Errorf("the request in flight ended with %v, %q, %v", resp, body, err)
 	}
 	c.Close()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if err != nil || report.InFlight != 1 || report.Finished != 1 || len(report.Cut) != 0 || report.Successor || report.Forced {
 		t.Errorf("%v, %+v", err, report)
 	}
@@ -80,7 +80,7 @@ func TestIdleConnectionKept(t *testing.T) {
 	if took := time.Since(began); took < idle {
 		t.Errorf("an idle connection was closed after %v, before its %v", took, idle)
 	}
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if err != nil || len(report.Cut) != 1 {
 		t.Fatalf("%v, %+v", err, report)
 	}
@@ -122,7 +122,7 @@ func TestLameDuck(t *testing.T) {
 	if resp, _ := dial(t, "tcp", s.addr(t, "web")).get(t, "/"); resp.StatusCode != 200 || !resp.Close {
 		t.Errorf("a lame duck answered a new connection with %d, close=%v", resp.StatusCode, resp.Close)
 	}
-	_, report := s.ended(t)
+	report, _ := s.ended(t)
 	if d := stepOf(report, "lame duck"); d.Took < duck || d.Budget != duck {
 		t.Errorf("the report has %+v", d)
 	}
@@ -139,7 +139,7 @@ func TestDrainBudgetOver(t *testing.T) {
 	receive(t, "the request is in flight", h.entered)
 	s.stop()
 	c.closed(t)
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if err != nil {
 		t.Errorf("Run returned %v; what was cut is for the report", err)
 	}
@@ -216,7 +216,7 @@ func TestLeavesUnderSteadyRefusals(t *testing.T) {
 	}
 	held.Close()
 	began := time.Now()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if took := time.Since(began); err != nil || took > 3*time.Second {
 		t.Errorf("it took %v to leave after the last request had ended (%v)", took, err)
 	}
@@ -249,7 +249,7 @@ func TestEveryServerLeaves(t *testing.T) {
 	w.send("/slow")
 	receive(t, "the request is in flight", h.entered)
 	s.stop()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if err != nil || len(report.Cut) != 2 {
 		t.Errorf("%v, %+v", err, report)
 	}
@@ -313,8 +313,8 @@ func TestShutdownHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.stop()
-	err, report := s.ended(t)
-	if err == nil || !strings.Contains(err.Error(), `Shutdown of server "odd" did not return`) {
+	report, err := s.ended(t)
+	if err == nil || !strings.Contains(err.Error(), `server "odd": its Shutdown did not return`) {
 		t.Errorf("Run returned %v", err)
 	}
 	if len(report.Cut) != 1 || report.Cut[0].Remote != c.LocalAddr().String() {

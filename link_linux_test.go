@@ -222,7 +222,7 @@ func TestSupervised(t *testing.T) {
 	if !report.Successor || report.Service != "shop" || report.Generation != 3 {
 		t.Errorf("%+v", report)
 	}
-	err, own := s.ended(t)
+	own, err := s.ended(t)
 	if err != nil || own.Reason != report.Reason || stepOf(own, "drain").Budget != 3*time.Second {
 		t.Errorf("%v, %+v", err, own)
 	}
@@ -242,7 +242,7 @@ func TestDrainBudgetIsTheSupervisors(t *testing.T) {
 		receive(t, "the request is in flight", h.entered)
 		say(t, l, v, handover.Fields{"BUDGET": "300ms"})
 		refused(t, l, handover.Open, nil, "cannot open while the service is draining")
-		err, report := s.ended(t)
+		report, err := s.ended(t)
 		if err != nil || len(report.Cut) != 1 || report.Successor != (v == handover.Drain) {
 			t.Errorf("%s: %v, %+v", v, err, report)
 		}
@@ -257,7 +257,7 @@ func TestStopBeforeOpen(t *testing.T) {
 	o.hears(handover.Ready)
 	waiting := waits(t, s.addr(t, "web"))
 	say(t, l, handover.Stop, nil)
-	if err, _ := s.ended(t); err != nil {
+	if _, err := s.ended(t); err != nil {
 		t.Error(err)
 	}
 	if _, _, err := waiting.receive(); err == nil {
@@ -273,7 +273,7 @@ func TestSupervisorDiesBeforeOpen(t *testing.T) {
 	o.hears(handover.Ready)
 	o.die()
 	l.Close()
-	err, report := s.ended(t)
+	report, err := s.ended(t)
 	if err != nil || !strings.Contains(report.Reason, "the supervisor went away before") {
 		t.Errorf("%v, reason %q", err, report.Reason)
 	}
@@ -301,7 +301,7 @@ func TestSupervisorIsReplaced(t *testing.T) {
 	say(t, l, handover.Pause, nil)
 	say(t, l, handover.Resume, nil)
 	say(t, l, handover.Stop, nil)
-	if err, _ := s.ended(t); err != nil {
+	if _, err := s.ended(t); err != nil {
 		t.Error(err)
 	}
 }

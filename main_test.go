@@ -3,16 +3,10 @@ package segue
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/testnet"
 )
 
 // TestMain runs the tests, or, in a process that a test has started, the
@@ -173,17 +168,17 @@ func (r *running) addr(t testing.TB, name string) string {
 }
 
 // ended waits for the end of Run and of the events.
-func (r *running) ended(t testing.TB) (error, Report) {
+func (r *running) ended(t testing.TB) (Report, error) {
 	t.Helper()
 	err := receive(t, "Run returns", r.end)
-	return err, awaitEvent[Reported](t, r.record, nil).Report
+	return awaitEvent[Reported](t, r.record, nil).Report, err
 }
 
 // leave stops it and waits for its end, which must be a good one.
 func (r *running) leave(t testing.TB) Report {
 	t.Helper()
 	r.stop()
-	err, report := r.ended(t)
+	report, err := r.ended(t)
 	if err != nil {
 		t.Fatalf("Run returned %v", err)
 	}
@@ -313,19 +308,11 @@ func web(h http.Handler) func(context.Context, *App) error {
 }
 
 var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, _, err := testnet.Certificate("test")
 	if err != nil {
 		panic(err)
 	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return cert
 })
 
 func listenTCP(t testing.TB) *net.TCPListener {

@@ -76,7 +76,7 @@ func TestUnixSocketInUseRefused(t *testing.T) {
 	path := unixPath(t)
 	begin(t, Options{}, unixWeb(path)).ready(t)
 	second := begin(t, Options{}, unixWeb(path))
-	if err, _ := second.ended(t); err == nil || !strings.Contains(err.Error(), "it is in use") {
+	if _, err := second.ended(t); err == nil || !strings.Contains(err.Error(), "it is in use") {
 		t.Errorf("the second one says %v", err)
 	}
 	if _, body := dial(t, "unix", path).get(t, "/"); body != "hello" {
@@ -190,7 +190,7 @@ func TestHTTP2(t *testing.T) {
 			if a := receive(t, "the stream ends", held); a.err != nil || a.body != "held" {
 				t.Errorf("the stream in flight: %+v", a)
 			}
-			err, report := s.ended(t)
+			report, err := s.ended(t)
 			if err != nil || len(report.Cut) != 0 || report.InFlight != 1 || report.Finished != 1 {
 				t.Errorf("%v, %+v", err, report)
 			}

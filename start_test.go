@@ -58,7 +58,7 @@ func TestStartFails(t *testing.T) {
 				app.Cleanup("database", func(context.Context) error { cleaned = true; return nil })
 				return test.setup(ctx, app)
 			})
-			err, report := s.ended(t)
+			report, err := s.ended(t)
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("Run returned %v; want one that says %q", err, test.says)
 			}
@@ -85,7 +85,7 @@ func phasesOf(s *running) (list []Phase) {
 func TestSetupFailureKeepsItsError(t *testing.T) {
 	broken := errors.New("away")
 	s := begin(t, Options{}, func(context.Context, *App) error { return broken })
-	if err, _ := s.ended(t); !errors.Is(err, broken) {
+	if _, err := s.ended(t); !errors.Is(err, broken) {
 		t.Errorf("%v does not wrap what setup returned", err)
 	}
 }
@@ -115,7 +115,7 @@ func TestSetupHangs(t *testing.T) {
 				app.Cleanup("database", func(context.Context) error { close(cleaned); return nil })
 				return setup(ctx, app)
 			})
-			err, report := s.ended(t)
+			report, err := s.ended(t)
 			if err == nil || !strings.Contains(err.Error(), "the start took longer than 50ms") {
 				t.Errorf("Run returned %v", err)
 			}
@@ -194,7 +194,7 @@ func TestCheckNeverPasses(t *testing.T) {
 		app.Check("db", func(context.Context) error { return away })
 		return nil
 	})
-	err, _ := s.ended(t)
+	_, err := s.ended(t)
 	if !errors.Is(err, away) || !strings.Contains(err.Error(), `check "db" does not pass (the start took longer than 100ms)`) {
 		t.Errorf("Run returned %v", err)
 	}
@@ -245,7 +245,7 @@ func TestSocketNobodyTakes(t *testing.T) {
 			return err != nil && strings.Contains(err.Error(), `cannot use inherited socket "admin"`)
 		}
 		if predecessor == 0 {
-			if err, _ := s.ended(t); !says(err) {
+			if _, err := s.ended(t); !says(err) {
 				t.Errorf("Run returned %v", err)
 			}
 		} else {
@@ -300,7 +300,7 @@ func TestServerStopsByItself(t *testing.T) {
 	}).ready(t)
 	dial(t, "tcp", s.addr(t, "web")).get(t, "/")
 	srv.Close()
-	if err, _ := s.ended(t); err == nil || !strings.Contains(err.Error(), `server "web" stopped serving`) {
+	if _, err := s.ended(t); err == nil || !strings.Contains(err.Error(), `server "web" stopped serving`) {
 		t.Errorf("Run returned %v", err)
 	}
 }
@@ -311,7 +311,7 @@ func TestServerFails(t *testing.T) {
 		app.Serve("odd", "127.0.0.1:0", brokenServer{broken})
 		return nil
 	})
-	if err, _ := s.ended(t); !errors.Is(err, broken) {
+	if _, err := s.ended(t); !errors.Is(err, broken) {
 		t.Errorf("Run returned %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package conns
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -156,7 +157,7 @@ func TestRecordHTTP2(t *testing.T) {
 	transport := &http.Transport{Protocols: srv.Protocols}
 	defer transport.CloseIdleConnections()
 	conns := make(chan net.Conn, 1)
-	transport.Dial = func(network, addr string) (net.Conn, error) {
+	transport.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
 		c, err := net.Dial(network, addr)
 		conns <- c
 		return c, err

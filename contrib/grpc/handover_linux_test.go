@@ -147,7 +147,11 @@ func TestHandover(t *testing.T) {
 		}
 	}
 	served(unary, pids[0])
-	for range 3 {
+	handovers := 10
+	if os.Getenv("SEGUE_SOAK") != "" {
+		handovers = 100
+	}
+	for range handovers {
 		old := pids[len(pids)-1]
 		syscall.Kill(old, syscall.SIGUSR2)
 		var next int

@@ -5,15 +5,12 @@ package e2e
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
 	"os/signal"
@@ -25,6 +22,7 @@ import (
 
 	"github.com/segue-go/segue"
 	"github.com/segue-go/segue/conns"
+	"github.com/segue-go/segue/internal/testnet"
 	"github.com/segue-go/segue/internal/verify"
 	"go.uber.org/goleak"
 )
@@ -149,19 +147,11 @@ func setup(ctx context.Context, app *segue.App, dir, fault string) error {
 // trusts it.
 func certificate(t *testing.T, dir string) *tls.Config {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, pool, err := testnet.Certificate("localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(key)
+	secret, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,13 +160,7 @@ func certificate(t *testing.T, dir string) *tls.Config {
 			t.Fatal(err)
 		}
 	}
-	write("cert.pem", "CERTIFICATE", der)
+	write("cert.pem", "CERTIFICATE", cert.Certificate[0])
 	write("key.pem", "EC PRIVATE KEY", secret)
-	pool := x509.NewCertPool()
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.AddCert(leaf)
 	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
 }

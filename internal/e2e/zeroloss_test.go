@@ -96,7 +96,7 @@ func TestZeroLossBySignal(t *testing.T) {
 	r := newRig(t)
 	pid := r.alone()
 	run := r.traffic()
-	for i := range restarts(5) {
+	for i := range restarts(10) {
 		began := time.Now()
 		if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
 			t.Fatal(err)

@@ -101,14 +101,19 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 	for _, st := range r.Steps {
 		report.Steps = append(report.Steps, client.Step{Name: string(st.Name), Began: st.Began, Took: st.Took, Note: st.Note, Error: st.Error})
 	}
+	if r.Outcome == handover.Failed && a.next != nil {
+		<-a.next.retired // the next start finds nothing of this one
+	}
+	close(a.done)
+	// When the old one serves this is not put off until the new one has left, which
+	// may take its whole drain: the old one could end meanwhile.
+	s.do(func() error { s.decided(a, next != nil, report); return nil })
 	if next == nil && a.next != nil {
 		<-a.next.retired // it was told to end: its output is complete then
 		report.Output = s.logs.tail(a.next.number, outputLines)
 		report.Lost, report.LostMore = s.lostWith(a.next)
 	}
 	a.next.endJournal()
-	close(a.done)
-	s.do(func() error { s.decided(a, next != nil, report); return nil })
 	if next != nil && a.old != nil {
 		<-a.old.retired
 		report.Drain = &a.old.drain
@@ -194,6 +199,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		}
 		s.enter(up, "")
 		if a.old != nil {
+			s.crashes.served(a.old.servedFor())
 			s.become(a.old, client.RoleDraining)
 			a.old.leave(handover.Drain, s.config.DrainTimeout)
 		}

@@ -17,6 +17,14 @@ const (
 // backoff counts crashes in a row.
 type backoff struct{ row int }
 
+// served is told for how long a generation has served that was replaced: those
+// who crashed before it are not of the same row as those who will after it.
+func (b *backoff) served(d time.Duration) {
+	if d >= stableAfter {
+		b.row = 0
+	}
+}
+
 // crash is the pause before the next start; over means that there should be
 // none. The first start after a stable time comes at once: the sockets are
 // open, and clients wait.

@@ -92,7 +92,8 @@ type tail struct {
 }
 
 func (t *tail) read() error {
-	for _, n := range t.logs.numbers() {
+	kept := t.logs.numbers()
+	for _, n := range kept {
 		if t.only != 0 && n != t.only || n < t.from {
 			continue
 		}
@@ -104,6 +105,26 @@ func (t *tail) read() error {
 			t.files[n] = f
 		}
 		if err := t.copy(n); err != nil {
+			return err
+		}
+	}
+	return t.forget(kept)
+}
+
+// forget lets go of logs that were removed: an open one takes a descriptor, and
+// its room on the disk, for as long as somebody follows.
+func (t *tail) forget(kept []int) error {
+	for n, f := range t.files {
+		if slices.Contains(kept, n) {
+			continue
+		}
+		err := t.copy(n)
+		f.Close()
+		delete(t.files, n)
+		if err == nil {
+			err = t.complete(n)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -145,18 +166,26 @@ func (t *tail) copy(n int) error {
 
 // flush writes lines that were never completed: a crash may end in one.
 func (t *tail) flush() error {
-	for n, rest := range t.rest {
-		if len(rest) == 0 {
-			continue
-		}
-		if t.label != nil {
-			rest = append([]byte(t.label(n)), rest...)
-		}
-		if _, err := t.w.Write(append(rest, '\n')); err != nil {
+	for n := range t.rest {
+		if err := t.complete(n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// complete is flush for one log.
+func (t *tail) complete(n int) error {
+	rest := t.rest[n]
+	delete(t.rest, n)
+	if len(rest) == 0 {
+		return nil
+	}
+	if t.label != nil {
+		rest = append([]byte(t.label(n)), rest...)
+	}
+	_, err := t.w.Write(append(rest, '\n'))
+	return err
 }
 
 func (t *tail) close() {

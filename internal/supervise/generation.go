@@ -34,6 +34,7 @@ type generation struct {
 	process *handover.Process
 	budget  time.Duration // for its drain
 	journal *os.File      // what it has in flight while it is not proven; may be nil
+	output  *os.File      // its log, locked; nil when it is not kept
 	probed  atomic.Value  // string: the client's address of the last probe
 
 	ready     chan struct{}
@@ -171,6 +172,13 @@ func (g *generation) End(graceful bool) {
 // leave begins the ladder, once; retired is closed at its end.
 func (g *generation) leave(v handover.Verb, budget time.Duration) {
 	g.ending.Do(func() { go g.climb(v, budget) })
+}
+
+// endOutput lets go of its log.
+func (g *generation) endOutput(l logs) {
+	if g.output != nil {
+		l.retire(g.output)
+	}
 }
 
 // force shortens whatever the ladder waits for.

@@ -15,7 +15,7 @@ import (
 
 // hub hears what generations say, over either wire, and gives it to the one
 // that said it. Strangers are refused. It owns a goroutine for each of its two
-// sockets.
+// sockets, and one for each link.
 type hub struct {
 	publish func(client.Event)
 	upgrade func() // a generation asks to be replaced
@@ -23,6 +23,7 @@ type hub struct {
 	control *handover.ControlListener
 	notify  *handover.NotifyListener
 	running sync.WaitGroup
+	linked  sync.WaitGroup // a goroutine for each link, until it has ended
 
 	// spawning is held while a child is started, until it is known: whoever asks
 	// about a pid waits for that.
@@ -66,6 +67,7 @@ func (h *hub) close() {
 	for l := range links {
 		l.Close()
 	}
+	h.linked.Wait()
 }
 
 // add makes a generation known, remove forgets it.
@@ -82,9 +84,6 @@ func (h *hub) remove(g *generation) {
 	h.mu.Unlock()
 	if l := g.wire(); l != nil {
 		l.Close()
-		h.mu.Lock()
-		delete(h.links, l)
-		h.mu.Unlock()
 	}
 }
 
@@ -148,11 +147,20 @@ func (h *hub) accept() {
 		c.link = l
 		c.made.Done()
 		h.mu.Lock()
-		if h.links != nil {
-			h.links[l] = struct{}{}
-		}
+		h.links[l] = struct{}{}
 		h.mu.Unlock()
+		h.linked.Go(func() { h.forget(l) })
 	}
+}
+
+// forget lets go of a link when it has ended: a generation may dial anew as
+// often as it likes.
+func (h *hub) forget(l *handover.Link) {
+	<-l.Done()
+	l.Close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.links, l)
 }
 
 // caller is a generation at the other end of a link.

@@ -51,7 +51,55 @@ func (l logs) create(generation int) (*os.File, error) {
 		all = all[1:]
 	}
 	// O_APPEND: the service and its children write at the end, whatever they do.
-	return os.OpenFile(l.path(generation), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(l.path(generation), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err == nil {
+		tryLock(f) // see survivor; a file system without locks has none
+	}
+	return f, err
+}
+
+// retire says that the generation that writes to f has ended in order. What it
+// may have left running outside its process group is no generation.
+func (l logs) retire(f *os.File) {
+	unlock(f)
+	f.Close()
+}
+
+// survivor is a generation that has outlived its supervisor, with the processes
+// that have its output; 0 if there is none. The lock on a log belongs to the open
+// file (flock(2)), which the generation shares: it ends with the last of the two.
+func (l logs) survivor() (generation int, pids []int) {
+	for _, n := range l.numbers() {
+		f, err := os.Open(l.path(n))
+		if err != nil {
+			continue
+		}
+		free, err := tryLock(f)
+		if !free && err == nil {
+			pids = holders(f)
+		}
+		f.Close()
+		if !free && err == nil {
+			return n, pids
+		}
+	}
+	return 0, nil
+}
+
+// holders are the processes that write to f, where /proc says so (proc(5)).
+func holders(f *os.File) (pids []int) {
+	want, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	outputs, _ := filepath.Glob("/proc/[0-9]*/fd/[12]")
+	for _, o := range outputs {
+		pid, _ := strconv.Atoi(strings.Split(o, "/")[2])
+		if info, err := os.Stat(o); err == nil && os.SameFile(info, want) && !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // find is the file of a generation; 0 is the newest.

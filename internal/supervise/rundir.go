@@ -72,6 +72,17 @@ func openHome(name, dir string) (*home, error) {
 	return &home{dir, f}, nil
 }
 
+// survived refuses to start a service a second time: its supervisor was killed,
+// and it serves still.
+func survived(name string, generation int, pids []int) error {
+	who, how := "", "end it"
+	if len(pids) > 0 {
+		list := strings.Trim(fmt.Sprint(pids), "[]")
+		who, how = " (process "+list+")", "`kill "+list+"` ends it in order"
+	}
+	return fmt.Errorf("cannot supervise %q: generation %d%s runs still, though its supervisor is gone; %s", name, generation, who, how)
+}
+
 func writeAt(f *os.File, s string) error {
 	_, err := f.WriteAt([]byte(s), 0)
 	return err

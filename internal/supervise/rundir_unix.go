@@ -20,6 +20,9 @@ func tryLock(f *os.File) (bool, error) {
 	return err == nil, err
 }
 
+// unlock is for every process that has the open file.
+func unlock(f *os.File) { unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+
 // ownedAlone refuses a directory that others could have prepared.
 func ownedAlone(dir string) error {
 	info, err := os.Lstat(dir)

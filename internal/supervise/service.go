@@ -83,6 +83,9 @@ func New(c Config) (_ *Service, err error) {
 	if s.logs, err = openLogs(c.RuntimeDir); err != nil {
 		return nil, err
 	}
+	if n, pids := s.logs.survivor(); n > 0 {
+		return nil, survived(c.Name, n, pids)
+	}
 	if all := s.logs.numbers(); len(all) > 0 {
 		s.number = all[len(all)-1] // numbers go on, so that a log is of one generation only
 	}

@@ -56,7 +56,7 @@ func (s *Service) end(reply chan client.Report) {
 		s.stopping.waiters = append(s.stopping.waiters, reply)
 	}
 	if s.enter(stop, "") != nil {
-		return // it is stopping already
+		return // it is stopping already, or has failed and waits for the last to leave
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -84,9 +84,11 @@ func (s *Service) endAll() {
 	s.endIfGone()
 }
 
-// endIfGone ends the loop when a stop was asked for and nothing is left.
+// endIfGone ends the loop when a stop was asked for and nothing is left. A
+// service that has failed ends by itself then; who asked for it hears so.
 func (s *Service) endIfGone() {
-	if s.view.state != client.Stopping || len(s.view.alive) > 0 || s.try != nil {
+	asked := s.view.state == client.Stopping || s.view.state == client.Failed && s.stopping != nil
+	if !asked || len(s.view.alive) > 0 || s.try != nil {
 		return
 	}
 	if s.stopping == nil {

@@ -33,7 +33,7 @@ func (s *Service) spawn(program string) (*generation, error) {
 			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, err)})
 		out = os.Stderr
 	} else {
-		defer out.Close()
+		g.output = out
 	}
 	g.journal = s.newJournal(g.number)
 	s.hub.spawning.Lock()
@@ -50,6 +50,7 @@ func (s *Service) spawn(program string) (*generation, error) {
 	s.hub.spawning.Unlock()
 	if err != nil {
 		g.endJournal()
+		g.endOutput(s.logs)
 		return nil, err
 	}
 	s.do(func() error {
@@ -69,6 +70,7 @@ func (s *Service) watch(g *generation) {
 	g.leave(handover.Stop, 0) // unless it was asked to leave already: for its children and its account
 	<-g.retired
 	s.hub.remove(g)
+	g.endOutput(s.logs)
 	s.do(func() error { s.exited(g); return nil })
 }
 
