@@ -1,0 +1,52 @@
+package supervise
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// TestLinksAreForgotten: a generation dials again and again, as one does that
+// takes the supervisor for gone.
+func TestLinksAreForgotten(t *testing.T) {
+	h, err := openHub(t.TempDir(), &sockets{}, func(client.Event) {}, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.add(&generation{number: 1, process: &handover.Process{PID: os.Getpid()}})
+	h.start()
+	defer h.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for range 20 {
+		peer, err := handover.DialControl(ctx, h.control.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := handover.NewLink(peer, func(context.Context, handover.Request) (handover.Fields, error) { return nil, nil })
+		_, err = l.Call(ctx, handover.Hello, handover.Fields{"GENERATION": "1"})
+		l.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		h.mu.Lock()
+		left := len(h.links)
+		h.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%d links are kept", left)
+		}
+	}
+}
