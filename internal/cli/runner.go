@@ -21,6 +21,9 @@ import (
 // ended.
 const lastWords = 5 * time.Second
 
+// sayPatience is how long a line to people may hold up what it is about.
+const sayPatience = time.Second
+
 // meaning is what a signal asks of `segue run`; the table is in signals_*.go.
 type meaning int
 
@@ -33,7 +36,8 @@ const (
 
 // runner is `segue run` while it lasts. It owns four goroutines: the API's, one
 // for events, one for the service's output and one for signals; each reload or
-// restart by signal has one more. run joins them all.
+// restart by signal, and each line to people, has one more. run joins them all,
+// but for those that write what nobody reads.
 type runner struct {
 	service *supervise.Service
 	config  supervise.Config
@@ -80,8 +84,8 @@ func (r *runner) run(ctx context.Context) error {
 	begun := make(chan struct{}) // the first generation of this supervisor has a log
 
 	r.say(r.greeting())
-	var served error
-	r.work.Go(func() { served = api.Serve() })
+	served := make(chan error, 1)
+	r.work.Go(func() { served <- api.Serve() })
 	r.work.Go(func() { r.obey(signals, ended) })
 	var told, output sync.WaitGroup
 	told.Go(func() { r.tell(events, begun) })
@@ -95,10 +99,20 @@ func (r *runner) run(ctx context.Context) error {
 	defer cancel()
 	shut := api.Shutdown(leave)
 	endFollowing()
-	output.Wait()
-	told.Wait() // the service has closed the channel of events
-	r.work.Wait()
-	return r.result(err, errors.Join(shut, served))
+	shut = errors.Join(shut, <-served)
+	written := make(chan struct{})
+	go func() {
+		output.Wait()
+		told.Wait() // the service has closed the channel of events
+		r.work.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+		return r.result(err, shut)
+	case <-time.After(lastWords):
+		return said(exitCode(r.result(err, shut))) // nobody reads what we write: why would be lost as well
+	}
 }
 
 // greeting says where the service can be reached.
@@ -116,6 +130,8 @@ func (r *runner) greeting() string {
 
 // result is the error and so the exit code of it all.
 func (r *runner) result(service, api error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case os.Getpid() == 1 && r.service.ExitCode() != 0:
 		return said(r.service.ExitCode())
@@ -194,10 +210,17 @@ func (r *runner) stop(s os.Signal, times int) {
 	r.service.Force()
 }
 
-// say tells people; programs have the events.
+// say tells people; programs have the events. When nobody reads, what was to be
+// said is not waited for: a signal is obeyed all the same.
 func (r *runner) say(line string) {
-	if _, text := r.printer.(*textPrinter); text {
-		r.screen.print(line)
+	if _, text := r.printer.(*textPrinter); !text {
+		return
+	}
+	written := make(chan struct{})
+	r.work.Go(func() { r.screen.print(line); close(written) })
+	select {
+	case <-written:
+	case <-time.After(sayPatience):
 	}
 }
 
