@@ -129,7 +129,8 @@ func (l *link) current() *handover.Link {
 
 // keep dials again whenever the supervisor has gone. A generation that was
 // never told to open leaves instead: nobody can tell it any more. One that was
-// spawned by its predecessor goes on alone: the predecessor has let go, or died.
+// spawned by its predecessor goes on alone, and serves from now on if it did not
+// yet: the predecessor has let go, or died.
 func (l *link) keep(ctx context.Context) {
 	defer close(l.done)
 	for {
@@ -142,12 +143,12 @@ func (l *link) keep(ctx context.Context) {
 			now.Close()
 		}
 		switch {
-		case !l.opened.Load():
-			l.m.do(func() error { return l.m.leave("the supervisor went away before it let this generation serve", false) })
+		case l.m.in.Predecessor > 0:
+			l.m.do(l.m.inherit)
 			<-ctx.Done()
 			return
-		case l.m.in.Predecessor > 0:
-			l.m.do(func() error { l.m.main.Store(true); l.m.say("WATCHDOG=1"); return l.m.proven() })
+		case !l.opened.Load():
+			l.m.do(func() error { return l.m.leave("the supervisor went away before it let this generation serve", false) })
 			<-ctx.Done()
 			return
 		}

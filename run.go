@@ -60,6 +60,7 @@ type machine struct {
 	current atomic.Int32 // shared: the phase, for readers
 	errs    []error      // what Run returns
 	opened  bool         // it has accepted connections
+	orphan  bool         // the process that has started it is gone
 	spared  bool         // it leaves by its own decision: the next TERM is the first
 
 	// main is shared: systemd follows this process, and the paths of unix sockets
@@ -199,7 +200,7 @@ func (m *machine) whenPrepared(err error) {
 		})
 	}
 	m.tasks.start(m)
-	if m.link == nil {
+	if m.link == nil || m.orphan {
 		m.enter(alone, "")
 		m.admit()
 	} else {
@@ -207,6 +208,22 @@ func (m *machine) whenPrepared(err error) {
 		m.link.isReady(m)
 	}
 	m.say("READY=1")
+}
+
+// inherit makes this process the one that serves, because the process that has
+// started it is gone: in order, after it had let this one serve, or by a death
+// before that. A successor that is to be given up is told so, and leaves.
+func (m *machine) inherit() error {
+	m.main.Store(true)
+	m.orphan = true
+	m.say("WATCHDOG=1")
+	if m.phase == Paused && !m.opened {
+		m.open()
+	}
+	if m.phase == Starting {
+		return nil // whenPrepared goes on
+	}
+	return m.proven()
 }
 
 // open lets connections in.

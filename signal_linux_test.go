@@ -170,15 +170,20 @@ func TestSoloAfterKill(t *testing.T) {
 	l.await(last, "solo", "begins")
 }
 
-// TestOldKilledBeforeSwitch: a successor that nobody will ever let serve leaves.
+// TestOldKilledBeforeSwitch: a successor whose predecessor dies serves, tried or
+// not, since nobody else does.
 func TestOldKilledBeforeSwitch(t *testing.T) {
 	l := spawn(t, "web", nil, envOptions+"=trial=10s")
-	l.addr()
+	addr := l.addr()
 	l.signal(l.pid, syscall.SIGUSR2)
 	l.await(l.pid, "HandoverStep", "handover: trial …")
 	next := l.pids()[1]
 	l.signal(l.pid, syscall.SIGKILL)
-	l.await(next, "PhaseChanged", "the supervisor went away before it let this generation serve")
+	l.await(next, "PhaseChanged", "ready")
+	if body := once(t, "tcp", addr); body != strconv.Itoa(next) {
+		t.Errorf("%q answers, not %d", body, next)
+	}
+	l.signal(next, syscall.SIGTERM)
 	l.ends(next)
 }
 
