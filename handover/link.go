@@ -28,7 +28,8 @@ func (r Request) Close() {
 
 // Handler does what a request asks and returns when it has happened. ctx ends
 // with the link. Requests are handled concurrently: a STOP overtakes a PAUSE
-// that is under way.
+// that is under way. Only OPEN, PAUSE and RESUME are handled in the order in
+// which they were sent.
 type Handler func(ctx context.Context, r Request) (Fields, error)
 
 // Link is one connection between a generation and its supervisor. Both sides
@@ -45,6 +46,8 @@ type Link struct {
 	mu      sync.Mutex
 	next    uint64
 	waiting map[uint64]chan message
+
+	gate chan struct{} // only the reader's: closed when the newest gate verb was handled
 }
 
 // writeTimeout bounds a send to a peer that has stopped reading: about a
@@ -179,7 +182,8 @@ func (l *Link) read() {
 			l.send(message{ID: m.ID, Err: errFilesLost.Error()}, nil)
 		case m.Do != "":
 			l.work.Add(1)
-			go l.answer(m, files)
+			before, done := l.turn(m.Do)
+			go l.answer(m, files, before, done)
 		case m.ID == 0:
 			Request{Files: files}.Close()
 			l.cancel(fmt.Errorf("%w; it said: %s", ErrLinkClosed, m.Err))
@@ -196,8 +200,28 @@ func (l *Link) read() {
 	}
 }
 
-func (l *Link) answer(m message, files []*os.File) {
+// turn has the verbs that open and shut gates handled one after the other. A
+// process that was stopped (SIGSTOP) finds a PAUSE that nobody waits for any more
+// and the RESUME after it at once, and the last word must count.
+func (l *Link) turn(v Verb) (before, done chan struct{}) {
+	switch v {
+	case Open, Pause, Resume:
+		before, done = l.gate, make(chan struct{})
+		l.gate = done
+	}
+	return before, done
+}
+
+// answer handles a request, when before is closed if there is one, and closes
+// done.
+func (l *Link) answer(m message, files []*os.File, before, done chan struct{}) {
 	defer l.work.Done()
+	if done != nil {
+		defer close(done)
+	}
+	if before != nil {
+		<-before
+	}
 	f, err := l.handle(l.ctx, Request{Verb: m.Do, Fields: m.Fields, Files: files})
 	a := message{ID: m.ID, Fields: f}
 	if err != nil {

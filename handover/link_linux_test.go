@@ -526,3 +526,41 @@ func TestCloseAnswers(t *testing.T) {
 		ln.Close()
 	}
 }
+
+// TestGateVerbsInOrder: RESUME does not overtake a PAUSE that the caller has
+// given up, as it would after SIGSTOP and SIGCONT; a STOP does.
+func TestGateVerbsInOrder(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	handled := make(chan Verb, 3)
+	a, _ := linked(t, nil, func(_ context.Context, r Request) (Fields, error) {
+		if r.Verb == Pause {
+			close(begun)
+			<-release
+		}
+		handled <- r.Verb
+		return nil, nil
+	})
+	short, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error)
+	go func() { _, err := a.Call(short, Pause, nil); gaveUp <- err }()
+	<-begun
+	if _, err := a.Call(t.Context(), Stop, nil); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-gaveUp; err == nil {
+		t.Fatal("PAUSE was answered")
+	}
+	resumed := make(chan error)
+	go func() { _, err := a.Call(t.Context(), Resume, nil); resumed <- err }()
+	if v := <-handled; v != Stop {
+		t.Fatalf("%s came first", v)
+	}
+	close(release)
+	if err := <-resumed; err != nil {
+		t.Fatal(err)
+	}
+	if first, second := <-handled, <-handled; first != Pause || second != Resume {
+		t.Errorf("%s came before %s", first, second)
+	}
+}
