@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -180,6 +181,7 @@ func (d *drain) server(ctx context.Context, s *server) error {
 		d.m.mu.Lock()
 		d.m.report.Stacks = strings.Join(conns.Stacks(), "\n\n")
 		d.m.mu.Unlock()
+		return s.impl.(*http.Server).Close() // Shutdown would wait for handlers that do not listen
 	}
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.m.opts.ShutdownTimeout)
 	defer cancel()

@@ -40,7 +40,8 @@ type Report struct {
 	InFlight   int           `json:"in_flight"` // requests under way when the leaving began
 	Finished   int           `json:"finished"`  // of which were answered in full
 	Cut        []conns.Cut   `json:"cut,omitempty"`
-	Stacks     string        `json:"stacks,omitempty"` // of handlers that ignored the end of their request
+	CutMore    int           `json:"cut_more,omitempty"` // not named, for want of space on the wire to the supervisor
+	Stacks     string        `json:"stacks,omitempty"`   // of handlers that ignored the end of their request
 }
 
 // String is the report for people, several lines.
@@ -64,6 +65,7 @@ func (r Report) String() string {
 // less is the report with half of everything that can make it long; the counts
 // stay.
 func (r Report) less() Report {
+	r.CutMore += len(r.Cut) - len(r.Cut)/2
 	r.Reason = r.Reason[:len(r.Reason)/2]
 	r.Cut = r.Cut[:len(r.Cut)/2]
 	r.Stacks = r.Stacks[:len(r.Stacks)/2]

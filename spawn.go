@@ -36,8 +36,9 @@ func whereFrom() (origin, error) {
 	return origin{path: path, args: os.Args, dir: dir, env: os.Environ()}, nil
 }
 
-// spawn starts the program again with every socket of this one.
-func (m *machine) spawn(control *handover.ControlListener) (*successor, error) {
+// spawn starts the program again with every socket of this one. dir, which has the
+// socket of control, is removed when it has dialled.
+func (m *machine) spawn(control *handover.ControlListener, dir string) (*successor, error) {
 	c := handover.Command{
 		Path: m.origin.path, Args: m.origin.args, Dir: m.origin.dir, Env: m.origin.env,
 		Stdout: os.Stdout, Stderr: os.Stderr,
@@ -70,6 +71,6 @@ func (m *machine) spawn(control *handover.ControlListener) (*successor, error) {
 		return nil, err
 	}
 	next := &successor{process: process, journal: c.Journal, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
-	go next.welcome(control)
+	go next.welcome(control, dir)
 	return next, nil
 }

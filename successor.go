@@ -28,8 +28,10 @@ type successor struct {
 	released chan struct{} // closed when it is on its own: the link ends, which tells it
 }
 
-// welcome waits until the successor, and nobody else, has dialled.
-func (s *successor) welcome(control *handover.ControlListener) {
+// welcome waits until the successor, and nobody else, has dialled. The directory
+// of the socket is not needed any more then: it would be left behind if this
+// process were killed.
+func (s *successor) welcome(control *handover.ControlListener, dir string) {
 	for {
 		peer, err := control.Accept()
 		if errors.Is(err, handover.ErrMalformed) {
@@ -42,6 +44,8 @@ func (s *successor) welcome(control *handover.ControlListener) {
 			peer.Close()
 			continue
 		}
+		control.Close()
+		os.RemoveAll(dir)
 		s.link = handover.NewLink(peer, s.handle)
 		close(s.linked)
 		select {

@@ -110,7 +110,7 @@ func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation
 	next, report := handover.Restart{
 		Old: (*incumbent)(m),
 		Spawn: func(context.Context) (handover.Generation, error) {
-			next, err := m.spawn(control)
+			next, err := m.spawn(control, dir)
 			if err != nil {
 				return nil, err
 			}

@@ -131,6 +131,7 @@ type Drain struct {
 	InFlight int           `json:"in_flight"`
 	Finished int           `json:"finished"`
 	Cut      []Cut         `json:"cut,omitempty"`
+	CutMore  int           `json:"cut_more,omitempty"` // that it could not name
 }
 
 // Cut is a request, or a connection without one, that was cut off: at the end of

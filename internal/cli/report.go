@@ -77,11 +77,15 @@ func drainLines(from *client.Generation, d client.Drain) []string {
 		return []string{"  " + who + " " + how + ", without an account of its connections"}
 	}
 	cut := "none cut"
-	if len(d.Cut) > 0 {
-		cut = count(len(d.Cut), "connection", "connections") + " cut:"
+	if n := len(d.Cut) + d.CutMore; n > 0 {
+		cut = count(n, "connection", "connections") + " cut:"
 	}
 	lines := []string{fmt.Sprintf("  %s %s: %d in flight, %d finished, %s", who, how, d.InFlight, d.Finished, cut)}
-	return append(lines, cutLines(d.Cut)...)
+	lines = append(lines, cutLines(d.Cut)...)
+	if d.CutMore > 0 {
+		lines = append(lines, fmt.Sprintf("    and %d more", d.CutMore))
+	}
+	return lines
 }
 
 // cutLines is a table, a line each.

@@ -8,7 +8,7 @@ import (
 // How a service that keeps crashing is started again.
 const (
 	stableAfter = 10 * time.Second       // one that served for as long has not crashed "again"
-	firstPause  = 100 * time.Millisecond // doubled from crash to crash
+	firstPause  = 500 * time.Millisecond // doubled from crash to crash
 	mostPause   = 30 * time.Second
 	jitter      = 0.2 // of the pause, to either side
 	crashLimit  = 5   // in a row, then the service has failed

@@ -72,6 +72,23 @@ func openHome(name, dir string) (*home, error) {
 	return &home{dir, f}, nil
 }
 
+// check says whether the directory is still there with this supervisor's lock: a
+// generation that is started now looks for its sockets in it, and could not say
+// that it is ready.
+func (h *home) check() error {
+	there, err := os.Stat(filepath.Join(h.dir, "lock"))
+	if err == nil {
+		var ours os.FileInfo
+		if ours, err = h.lock.Stat(); err == nil && !os.SameFile(there, ours) {
+			err = errors.New("another supervisor has taken its place")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start a generation: the runtime directory %s is gone (%w); start the supervisor anew", h.dir, err)
+	}
+	return nil
+}
+
 // survived refuses to start a service a second time: its supervisor was killed,
 // and it serves still.
 func survived(name string, generation int, pids []int) error {

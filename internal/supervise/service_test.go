@@ -290,3 +290,21 @@ func TestStop(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRuntimeDirectoryRemoved: a generation that could not reach the supervisor is
+// not started, and the one that serves goes on.
+func TestRuntimeDirectoryRemoved(t *testing.T) {
+	c := config(t)
+	r := start(t, c)
+	before := r.get("/")
+	if err := os.RemoveAll(c.RuntimeDir); err != nil {
+		t.Fatal(err)
+	}
+	report := r.restart(client.RestartRequest{})
+	if report.Outcome != client.RolledBack || report.FailedStep != "spawn" || !strings.Contains(report.Reason, c.RuntimeDir) {
+		t.Errorf("report %+v", report)
+	}
+	if after := r.get("/"); after != before {
+		t.Errorf("process %s served, %s serves", before, after)
+	}
+}

@@ -14,6 +14,9 @@ import (
 // spawn starts the next generation. It runs beside the loop, in an attempt: no
 // other spawn is under way.
 func (s *Service) spawn(program string) (*generation, error) {
+	if err := s.home.check(); err != nil {
+		return nil, err
+	}
 	var g *generation
 	err := s.do(func() error {
 		s.number++
