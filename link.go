@@ -30,9 +30,8 @@ const pausedPatience = 15 * time.Second
 
 // Bounds of a report on the wire, where a message takes 64 KiB.
 const (
-	maxReported = 100
-	maxStacks   = 16 << 10
-	maxReport   = 30 << 10 // of JSON, of which the wire may escape every byte
+	maxStacks = 16 << 10
+	maxReport = 30 << 10 // of JSON, of which the wire may escape every byte
 )
 
 // link is this generation's side of the control wire. It owns one goroutine
@@ -194,8 +193,6 @@ func (l *link) call(ctx context.Context, v handover.Verb) error {
 // report tells the supervisor how the leaving went. What does not fit is left
 // out: the counts stay.
 func (l *link) report(r Report) error {
-	r.Cut = r.Cut[:min(len(r.Cut), maxReported)]
-	r.Steps = r.Steps[:min(len(r.Steps), maxReported)]
 	r.Stacks = r.Stacks[:min(len(r.Stacks), maxStacks)]
 	data, err := json.Marshal(r)
 	for ; err == nil && len(data) > maxReport; data, err = json.Marshal(r) {

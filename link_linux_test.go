@@ -350,7 +350,7 @@ func TestHugeReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got Report
-	if err := json.Unmarshal([]byte(o.hears(handover.Account).Fields["REPORT"]), &got); err != nil || got.InFlight != 5000 || len(got.Cut) == 0 || len(got.Steps) == 0 {
+	if err := json.Unmarshal([]byte(o.hears(handover.Account).Fields["REPORT"]), &got); err != nil || got.InFlight != 5000 || len(got.Cut) == 0 || len(got.Cut)+got.CutMore != 5000 || len(got.Steps) == 0 {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
