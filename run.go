@@ -60,7 +60,6 @@ type machine struct {
 	current atomic.Int32 // shared: the phase, for readers
 	errs    []error      // what Run returns
 	opened  bool         // it has accepted connections
-	orphan  bool         // the process that has started it is gone
 	spared  bool         // it leaves by its own decision: the next TERM is the first
 
 	// main is shared: systemd follows this process, and the paths of unix sockets
@@ -200,7 +199,7 @@ func (m *machine) whenPrepared(err error) {
 		})
 	}
 	m.tasks.start(m)
-	if m.link == nil || m.orphan {
+	if m.link == nil || m.in.Predecessor > 0 && m.main.Load() {
 		m.enter(alone, "")
 		m.admit()
 	} else {
@@ -215,7 +214,6 @@ func (m *machine) whenPrepared(err error) {
 // before that. A successor that is to be given up is told so, and leaves.
 func (m *machine) inherit() error {
 	m.main.Store(true)
-	m.orphan = true
 	m.say("WATCHDOG=1")
 	if m.phase == Paused && !m.opened {
 		m.open()
