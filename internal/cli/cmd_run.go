@@ -58,9 +58,17 @@ container, run exits with the exit code of the service.`,
 	return cmd
 }
 
-// nameOf is the name of a service whose program is at path.
+// nameOf is the name of a service whose program is at path: what can be in a
+// name stays, the rest becomes '-'.
 func nameOf(path string) string {
-	return strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".exe")
+	base := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".exe")
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+			return r
+		}
+		return '-'
+	}, base)
+	return strings.TrimLeft(name, "._-")
 }
 
 // run supervises until the service has ended.

@@ -126,9 +126,12 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 // finish gives the report to everybody. A first start is no restart.
 func (s *Service) finish(a *attempt, report client.Report) {
 	if a.old != nil || a.reply != nil || report.Outcome != client.Done {
-		s.mu.Lock()
-		s.view.last = &report
-		s.mu.Unlock()
+		s.do(func() error {
+			s.mu.Lock()
+			s.view.last = &report
+			s.mu.Unlock()
+			return nil
+		})
 		s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
 	}
 	if a.reply != nil {
@@ -144,8 +147,7 @@ func infoOf(g *generation) *client.Generation {
 	return &info
 }
 
-// progress tells of a step, and gives the generations the roles that follow
-// from it.
+// progress tells of a step.
 func (s *Service) progress(a *attempt, st handover.Step) {
 	e := client.Event{Kind: client.EventStep, Ended: st.Ended, Step: &client.Step{
 		Name: string(st.Name), Began: st.Began, Took: st.Took, Note: st.Note, Error: st.Error,
@@ -154,6 +156,11 @@ func (s *Service) progress(a *attempt, st handover.Step) {
 		e.Generation, e.PID = a.next.number, a.next.process.PID
 	}
 	s.bus.publish(e)
+	s.do(func() error { s.cast(a, st); return nil })
+}
+
+// cast gives the generations of an attempt the roles that follow from a step.
+func (s *Service) cast(a *attempt, st handover.Step) {
 	failed := st.Error != ""
 	switch {
 	case st.Name == handover.StepTrial && !st.Ended:

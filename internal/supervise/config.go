@@ -46,7 +46,7 @@ func (c Config) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !validName.MatchString(c.Name) {
-		bad("cannot call a service %q: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit", c.Name)
+		bad("cannot call a service %q: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit; --name sets it", c.Name)
 	}
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
 		bad("cannot run a service without a program: write it after --, as in `segue run -- ./shop`")

@@ -131,8 +131,11 @@ func (s *Service) Close() error {
 // be called once.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.Close()
-	defer s.beside.Wait() // their last words are events
-	defer close(s.ended)
+	defer func() {
+		close(s.ended)
+		s.beside.Wait() // their last words are events
+		s.reportStop()
+	}()
 	s.hub.start()
 	if os.Getpid() == 1 {
 		stop := s.reapOrphans()

@@ -84,20 +84,23 @@ func (s *Service) endAll() {
 	s.endIfGone()
 }
 
-// endIfGone ends the loop when a stop was asked for and nothing is left. A
-// service that has failed ends by itself then; who asked for it hears so.
+// endIfGone ends the loop when nothing is left.
 func (s *Service) endIfGone() {
-	asked := s.view.state == client.Stopping || s.view.state == client.Failed && s.stopping != nil
-	if !asked || len(s.view.alive) > 0 || s.try != nil {
+	if s.view.state == client.Stopping && len(s.view.alive) == 0 && s.try == nil {
+		s.enter(gone, "")
+	}
+}
+
+// reportStop is the last word, after the loop and everything beside it. A service
+// that has failed had no stop, unless somebody asked for one meanwhile.
+func (s *Service) reportStop() {
+	e := s.stopping
+	if e == nil {
 		return
 	}
-	if s.stopping == nil {
-		s.stopping = &ending{began: s.view.since, last: s.view.current} // it ended by itself
-	}
-	e := s.stopping
 	report := client.Report{
 		Service: s.config.Name, Action: "stop", Outcome: client.Done,
-		From: infoOf(e.last), Began: e.began, Took: time.Since(e.began),
+		From: infoOf(e.last), Began: e.began, Took: time.Since(e.began), Steps: []client.Step{},
 	}
 	if e.last != nil {
 		report.Drain = &e.last.drain
@@ -109,7 +112,6 @@ func (s *Service) endIfGone() {
 		report.Outcome, report.Reason = client.Forced, "it was not waited for"
 	}
 	s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
-	s.enter(gone, "")
 	for _, w := range e.waiters {
 		w <- report
 	}

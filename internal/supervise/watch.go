@@ -97,6 +97,7 @@ func (s *Service) lost(g *generation) {
 	switch {
 	case s.view.state != client.Serving:
 	case g.process.ExitCode() == 0:
+		s.stopping = &ending{began: time.Now(), last: g}
 		s.enter(finished, "the service ended by itself")
 	default:
 		s.mu.Lock()
