@@ -37,6 +37,15 @@ func (m *machine) closeAll(ctx context.Context) error {
 			}
 		}))
 	}
+	if m.reloading.TryLock() {
+		m.reloading.Unlock()
+	} else { // a round under way ends before what it reads is cleaned up
+		errs = append(errs, m.bounded(ctx, "reload", m.opts.TaskTimeout, func(context.Context) error {
+			m.reloading.Lock()
+			defer m.reloading.Unlock()
+			return nil
+		}))
+	}
 	m.tasks.stop()
 	errs = append(errs, m.bounded(ctx, "tasks", m.opts.TaskTimeout, func(context.Context) error {
 		m.tasks.wait()

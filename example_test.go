@@ -184,7 +184,7 @@ func ExampleApp_Cleanup() {
 	// close the database
 }
 
-// SIGHUP, or `segue reload`, has the service read its configuration again.
+// SIGHUP, to the service or to `segue run`, has it read its configuration again.
 func ExampleApp_Reload() {
 	level := "info"
 	setup := func(_ context.Context, app *segue.App) error {

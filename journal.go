@@ -24,11 +24,7 @@ func (m *machine) keepJournal() {
 	}
 	m.journal = j
 	for _, s := range m.app.servers {
-		if s.http != nil {
-			s.http.Record(j)
-		} else {
-			s.other.Record(j)
-		}
+		s.record(j)
 	}
 }
 
@@ -42,11 +38,7 @@ func (m *machine) proven() error {
 		return nil
 	}
 	for _, s := range m.app.servers {
-		if s.http != nil {
-			s.http.Record(nil)
-		} else {
-			s.other.Record(nil)
-		}
+		s.record(nil)
 	}
 	err := m.journal.Discard()
 	m.journal = nil

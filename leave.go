@@ -38,7 +38,7 @@ func (m *machine) leave(reason string, successor bool) error {
 		}
 		return nil
 	}
-	if m.handing != nil {
+	if m.handing != nil && !m.handing.over {
 		// Give the successor up first; it ends with a report of its own.
 		m.handing.cancel(errors.New("the old process was told to leave: " + reason))
 	}
@@ -48,7 +48,7 @@ func (m *machine) leave(reason string, successor bool) error {
 	if !successor {
 		m.say("STOPPING=1")
 	}
-	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing, heir: m.heir}
+	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
 	if m.phase != Starting {
 		d.inFlight, d.served = d.count()
 	}
@@ -73,12 +73,8 @@ type drain struct {
 	successor bool
 	accepts   bool // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
-	heir      *successor
 	inFlight  int    // when it began
 	served    uint64 // by then
-
-	mu  sync.Mutex
-	cut []conns.Cut
 }
 
 // run follows the order that loses nothing: accepting stops before goodbye,
@@ -87,7 +83,6 @@ func (d *drain) run(ctx context.Context) error {
 	m := d.m
 	if d.handing != nil {
 		<-d.handing.done
-		d.heir = d.handing.heir
 	}
 	if d.successor {
 		m.tasks.solo.stop()
@@ -99,11 +94,10 @@ func (d *drain) run(ctx context.Context) error {
 		d.lameDuck(ctx)
 	}
 	for _, s := range m.app.servers {
-		switch {
-		case !d.accepts || s.http == nil:
-			s.gate.Shut()
-		default:
+		if d.accepts && s.http != nil {
 			s.http.Refuse(retryAfter)
+		} else {
+			s.gate.Shut()
 		}
 	}
 	began := time.Now()
@@ -119,8 +113,7 @@ func (d *drain) run(ctx context.Context) error {
 	_, served := d.count()
 	m.mu.Lock()
 	m.report.InFlight = d.inFlight
-	m.report.Cut = d.cut
-	m.report.Finished = max(0, min(int(served-d.served), d.inFlight)-lost(d.cut))
+	m.report.Finished = max(0, min(int(served-d.served), d.inFlight)-lost(m.report.Cut))
 	m.mu.Unlock()
 	return errors.Join(errs...)
 }
@@ -215,11 +208,11 @@ func (d *drain) foreign(budget context.Context, s *server) error {
 }
 
 func (d *drain) awaitHeir(ctx context.Context) {
-	if d.heir == nil {
+	if d.handing == nil || d.handing.heir == nil {
 		return
 	}
 	select {
-	case <-d.heir.Done():
+	case <-d.handing.heir.Done():
 	case <-ctx.Done():
 	}
 }
@@ -249,9 +242,9 @@ func (d *drain) wait(budget context.Context, h *conns.HTTP) {
 
 // note puts what was cut into the report and tells about it.
 func (d *drain) note(cut []conns.Cut) {
-	d.mu.Lock()
-	d.cut = append(d.cut, cut...)
-	d.mu.Unlock()
+	d.m.mu.Lock()
+	d.m.report.Cut = append(d.m.report.Cut, cut...)
+	d.m.mu.Unlock()
 	for _, c := range cut {
 		d.m.out.emit(ConnectionCut{c})
 	}

@@ -3,15 +3,12 @@ package segue
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +38,6 @@ type link struct {
 	path   string
 	cancel context.CancelFunc
 	done   chan struct{}
-	opened atomic.Bool // it has been told OPEN once
 
 	mu    sync.Mutex
 	now   *handover.Link  // to the present or the last supervisor
@@ -89,8 +85,11 @@ func (l *link) dial(ctx context.Context) error {
 	l.kept = strings.Split(answer["KEPT"], ":")
 	ready := l.ready
 	l.mu.Unlock()
-	if ready != nil {
-		_, err = now.Call(ctx, handover.Ready, ready)
+	if ready == nil {
+		return nil
+	}
+	if _, err = now.Call(ctx, handover.Ready, ready); err != nil {
+		now.Close()
 	}
 	return err
 }
@@ -141,18 +140,15 @@ func (l *link) keep(ctx context.Context) {
 		case <-now.Done():
 			now.Close()
 		}
-		switch {
-		case l.m.in.Predecessor > 0:
+		if l.m.in.Predecessor > 0 {
 			l.m.do(l.m.inherit)
 			<-ctx.Done()
 			return
-		case !l.opened.Load():
-			l.m.do(func() error { return l.m.leave("the supervisor went away before it let this generation serve", false) })
+		}
+		if l.m.do(l.m.abandoned) != nil {
 			<-ctx.Done()
 			return
 		}
-		l.m.do(l.m.proven)
-		l.m.out.emit(Problem{errors.New("the supervisor is gone; this generation goes on serving and looks for a new one")})
 		lost := time.Now()
 		for pause := redialFirst; l.dial(ctx) != nil; pause = min(2*pause, redialMost) {
 			if time.Since(lost) > pausedPatience && Phase(l.m.current.Load()) == Paused {
@@ -211,77 +207,4 @@ func (l *link) report(r Report) error {
 func (l *link) close() {
 	l.cancel()
 	<-l.done
-}
-
-// handle does what the supervisor says.
-func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields, error) {
-	defer r.Close()
-	m := l.m
-	switch r.Verb {
-	case handover.Trial:
-		return nil, m.do(func() error {
-			if m.phase != Paused {
-				return fmt.Errorf("cannot be tried while the service is %v", m.phase)
-			}
-			return nil
-		})
-	case handover.Probe:
-		return nil, m.probe(r)
-	case handover.Check:
-		return nil, m.app.Readiness(ctx)
-	case handover.Open, handover.Resume:
-		l.opened.Store(true)
-		return nil, m.do(m.open)
-	case handover.Pause:
-		return nil, m.do(m.pause)
-	case handover.Proven:
-		return nil, m.do(m.proven)
-	case handover.Reload:
-		return nil, m.reload(ctx)
-	case handover.Drain:
-		return nil, m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true)
-	case handover.Stop:
-		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false)
-	}
-	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
-}
-
-// leaveWithin leaves with the supervisor's budget for the drain: it will not
-// wait for longer, whatever the service's own options say.
-func (m *machine) leaveWithin(budget, reason string, successor bool) error {
-	d, err := time.ParseDuration(budget)
-	if budget != "" && (err != nil || d < 0) {
-		return fmt.Errorf("cannot leave within %q: it is not a duration such as 30s", budget)
-	}
-	return m.do(func() error {
-		if budget != "" && m.phase < Draining {
-			m.opts.DrainTimeout = d
-		}
-		return m.leave(reason, successor)
-	})
-}
-
-// probe hands a connection that the supervisor made to the server it is for.
-func (m *machine) probe(r handover.Request) error {
-	if p := m.app.Phase(); p == Starting || p >= Closing {
-		return fmt.Errorf("cannot be probed while the service is %v", p)
-	}
-	if len(r.Files) != 1 {
-		return fmt.Errorf("cannot be probed with %d connections in one message: exactly one is expected", len(r.Files))
-	}
-	for _, s := range m.app.servers {
-		if s.name != r.Fields["SOCKET"] && !s.any {
-			continue
-		}
-		c, err := net.FileConn(r.Files[0])
-		if err != nil {
-			return fmt.Errorf("cannot take the probe connection: %w", err)
-		}
-		if err := s.gate.Inject(c); err != nil {
-			c.Close()
-			return fmt.Errorf("cannot take the probe connection: %w", err)
-		}
-		return nil
-	}
-	return fmt.Errorf("cannot be probed: no server is called %q", r.Fields["SOCKET"])
 }

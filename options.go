@@ -8,14 +8,14 @@ import (
 
 // Default budgets, used where an [Options] field is zero.
 const (
-	DefaultStartTimeout   = 30 * time.Second
-	DefaultDrainTimeout   = 30 * time.Second
-	DefaultIdleTimeout    = 5 * time.Second
-	DefaultShutdown       = 5 * time.Second
-	DefaultTaskTimeout    = 5 * time.Second
-	DefaultCleanupTimeout = 5 * time.Second
-	DefaultTrial          = time.Second
-	DefaultProbation      = 5 * time.Second
+	DefaultStartTimeout    = 30 * time.Second
+	DefaultDrainTimeout    = 30 * time.Second
+	DefaultIdleTimeout     = 5 * time.Second
+	DefaultShutdownTimeout = 5 * time.Second
+	DefaultTaskTimeout     = 5 * time.Second
+	DefaultCleanupTimeout  = 5 * time.Second
+	DefaultTrial           = time.Second
+	DefaultProbation       = 5 * time.Second
 )
 
 // Options of a service. The zero value works. A zero budget means its default;
@@ -29,7 +29,7 @@ type Options struct {
 	// are dropped and counted. Default: nobody is told.
 	Events func(Event)
 
-	// StartTimeout bounds setup and checks together.
+	// StartTimeout bounds setup and checks together, and each reload.
 	StartTimeout time.Duration
 
 	// LameDuck is how long the service goes on serving, answers saying
@@ -76,7 +76,7 @@ func (o Options) withDefaults() Options {
 		{&o.StartTimeout, DefaultStartTimeout},
 		{&o.DrainTimeout, DefaultDrainTimeout},
 		{&o.IdleTimeout, DefaultIdleTimeout},
-		{&o.ShutdownTimeout, DefaultShutdown},
+		{&o.ShutdownTimeout, DefaultShutdownTimeout},
 		{&o.TaskTimeout, DefaultTaskTimeout},
 		{&o.CleanupTimeout, DefaultCleanupTimeout},
 		{&o.Trial, DefaultTrial},

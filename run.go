@@ -70,8 +70,7 @@ type machine struct {
 	startEnded chan struct{} // shared; closed when setup, sockets and checks are over
 	link       *link         // to the supervisor; nil without one
 	tasks      tasks
-	handing    *handing                // a handover under way; nil when none is
-	heir       *successor              // of the last one that ended, well or not
+	handing    *handing                // the last handover, under way or over; nil before
 	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
 	journal    *handover.Journal       // nil when none is kept
 
@@ -222,6 +221,19 @@ func (m *machine) inherit() error {
 		return nil // whenPrepared goes on
 	}
 	return m.proven()
+}
+
+// abandoned is told that the supervisor is gone. A generation that was never let
+// serve leaves, with an error: nobody can let it any more.
+func (m *machine) abandoned() error {
+	if !m.opened {
+		reason := "the supervisor went away before it let this generation serve"
+		m.leave(reason, false)
+		return errors.New(reason)
+	}
+	m.out.emit(Problem{errors.New("the supervisor is gone; this generation goes on serving and looks for a new one")})
+	m.proven()
+	return nil
 }
 
 // open lets connections in.

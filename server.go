@@ -34,8 +34,9 @@ type server struct {
 }
 
 // bind finds or opens the socket and puts the connection layer on it; the gate
-// is shut. inherited loses the socket that was taken.
-func (s *server) bind(in *handover.Inheritance) error {
+// is shut. in loses the socket that was taken. problem is told, about once a
+// second at most, when connections cannot be accepted.
+func (s *server) bind(in *handover.Inheritance, problem func(error)) error {
 	inherited := false
 	for i, sock := range in.Sockets {
 		if sock.Name != s.name && !(s.any && len(in.Sockets) == 1) {
@@ -59,6 +60,9 @@ func (s *server) bind(in *handover.Inheritance) error {
 	}
 	s.opened, s.owned = !inherited, in.Predecessor > 0
 	s.gate = conns.NewGate(s.ln)
+	s.gate.OnError = func(err error) {
+		problem(fmt.Errorf("server %q cannot accept: %w; if descriptors are short, raise the limit (ulimit -n)", s.name, err))
+	}
 	s.gate.Shut()
 	if hs, ok := s.impl.(*http.Server); ok {
 		s.http = conns.NewHTTP(hs)
@@ -88,6 +92,15 @@ func (s *server) stats() conns.Stats {
 		return s.http.Stats()
 	}
 	return s.other.Stats()
+}
+
+// record has the server write down what it serves; nil ends that.
+func (s *server) record(j conns.Journal) {
+	if s.http != nil {
+		s.http.Record(j)
+	} else {
+		s.other.Record(j)
+	}
 }
 
 // removePath removes a unix socket that this lineage opened, when it ends; main

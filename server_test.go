@@ -235,7 +235,7 @@ func TestOneSocketByAnyName(t *testing.T) {
 			in.Sockets, last = append(in.Sockets, s), addr
 		}
 		s := &server{name: anySocket, addr: "127.0.0.1:0", any: true, impl: &http.Server{}}
-		if err := s.bind(&in); err != nil {
+		if err := s.bind(&in, func(err error) { t.Error(err) }); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.ln.Addr().String(); got != last {

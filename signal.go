@@ -44,15 +44,18 @@ func (m *machine) signal(s os.Signal) {
 	}
 }
 
-// reload runs the reload functions in order, never two rounds at once.
+// reload runs the reload functions in order, within StartTimeout. Rounds come one
+// after the other, and none begins once the service leaves.
 func (m *machine) reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, m.opts.StartTimeout)
+	defer cancel()
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
 	if p := m.app.Phase(); p != Ready && p != Paused {
 		err := fmt.Errorf("cannot reload while the service is %v", p)
 		m.out.emit(Reloaded{err})
 		return err
 	}
-	m.reloading.Lock()
-	defer m.reloading.Unlock()
 	m.announceReload()
 	var err error
 	for _, r := range m.app.reloads {

@@ -66,7 +66,7 @@ func (m *machine) bind() error {
 	total := len(m.in.Sockets)
 	for _, s := range m.app.servers {
 		before := len(m.in.Sockets)
-		if err := s.bind(&m.in); err != nil {
+		if err := s.bind(&m.in, func(err error) { m.out.emit(Problem{err}) }); err != nil {
 			errs = append(errs, err)
 			continue
 		}

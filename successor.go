@@ -88,11 +88,12 @@ func (s *successor) Call(ctx context.Context, v handover.Verb) error {
 // it never served, after a drain when it did. It is told that somebody else
 // serves, since SIGTERM would have it refuse the clients that are ours again.
 func (s *successor) End(graceful bool) {
-	if !graceful {
-		s.end(syscall.SIGTERM)
-		return
-	}
 	go func() {
+		if !graceful {
+			s.process.Signal(syscall.SIGTERM)
+			s.killAfter(endPatience)
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
 		defer cancel()
 		if s.Call(ctx, handover.Drain) != nil {
@@ -102,16 +103,10 @@ func (s *successor) End(graceful bool) {
 	}()
 }
 
-// end has it leave for good.
-func (s *successor) end(sig os.Signal) {
-	s.process.Signal(sig)
-	patience := endPatience
-	select {
-	case <-s.released:
-		patience += s.drain
-	default:
-	}
-	go s.killAfter(patience)
+// leave has a successor that serves leave for good.
+func (s *successor) leave() {
+	s.process.Signal(syscall.SIGTERM)
+	go s.killAfter(endPatience + s.drain)
 }
 
 func (s *successor) killAfter(patience time.Duration) {

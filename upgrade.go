@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/segue-go/segue/handover"
 )
 
-// handing is a handover under way from this process to its successor.
+// handing is a handover from this process to its successor.
 type handing struct {
 	cancel context.CancelCauseFunc
-	done   chan struct{}
-	heir   *successor // written before done is closed; nil when none could be started
+	over   bool          // the loop's: its outcome has been acted upon
+	done   chan struct{} // closed when its outcome is decided
+	heir   *successor    // written before done is closed; nil when none could be started
 }
 
 // refusal is why a process cannot be replaced by a child of its own.
@@ -46,14 +46,14 @@ func (m *machine) upgrade() {
 	case err != nil:
 	case !m.main.Load():
 		err = errors.New("cannot hand over while the predecessor may take the service back; wait until it has let go")
-	case m.handing != nil:
+	case m.handing != nil && !m.handing.over:
 		err = errors.New("cannot hand over: a handover is under way; wait for its end")
 	case m.phase != Ready:
 		err = fmt.Errorf("cannot hand over while the service is %v", m.phase)
 	}
 	if err != nil {
 		m.out.emit(Problem{err})
-		if m.phase == Ready && m.handing == nil { // systemctl reload waits for an answer
+		if m.phase == Ready && (m.handing == nil || m.handing.over) { // systemctl reload waits for an answer
 			m.announceReload()
 			m.say("READY=1", "STATUS=serving; "+oneLine(err.Error()))
 		}
@@ -63,27 +63,27 @@ func (m *machine) upgrade() {
 	h := &handing{cancel: cancel, done: make(chan struct{})}
 	m.handing = h
 	go func() {
-		next, report := m.handOver(ctx, h)
+		report := m.handOver(ctx, h)
 		close(h.done)
-		m.do(func() error { m.handedOver(h, next, report); return nil })
+		m.do(func() error { m.handedOver(h, report); return nil })
 	}()
 }
 
 // handedOver ends a handover: the successor serves and this process leaves, or
 // this process goes on.
-func (m *machine) handedOver(h *handing, next handover.Generation, r handover.Report) {
-	m.handing, m.heir = nil, h.heir
-	if next == nil {
+func (m *machine) handedOver(h *handing, r handover.Report) {
+	h.over = true
+	if r.Outcome != handover.Done {
 		m.out.emit(HandoverEnded{0, r})
 		if m.phase < Draining {
 			m.say("READY=1", "STATUS=serving; the last handover was rolled back: "+oneLine(r.Reason))
 		}
 		return
 	}
-	pid := next.(*successor).process.PID
+	pid := h.heir.process.PID
 	m.out.emit(HandoverEnded{pid, r})
 	if m.phase >= Draining {
-		next.(*successor).end(syscall.SIGTERM) // it was too late to give it up, and the service is to end
+		h.heir.leave() // it was too late to give it up, and the service is to end
 		return
 	}
 	m.spared = true
@@ -92,9 +92,9 @@ func (m *machine) handedOver(h *handing, next handover.Generation, r handover.Re
 
 // handOver starts a successor and runs the restart with this process as the
 // old generation. It does not touch the loop's state.
-func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation, handover.Report) {
-	failed := func(err error) (handover.Generation, handover.Report) {
-		return nil, handover.Report{Outcome: handover.RolledBack, Failed: handover.StepSpawn, Reason: err.Error()}
+func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
+	failed := func(err error) handover.Report {
+		return handover.Report{Outcome: handover.RolledBack, Failed: handover.StepSpawn, Reason: err.Error()}
 	}
 	m.announceReload()
 	dir, err := os.MkdirTemp("", "segue-")
@@ -108,7 +108,7 @@ func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation
 	}
 	defer control.Close()
 	next, report := handover.Restart{
-		Old: (*incumbent)(m),
+		Old: incumbent{m},
 		Spawn: func(context.Context) (handover.Generation, error) {
 			next, err := m.spawn(control, dir)
 			if err != nil {
@@ -124,14 +124,14 @@ func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation
 	}.Run(ctx)
 	if next == nil {
 		m.lostWith(h.heir, &report)
-		return nil, report
+		return report
 	}
 	if j := h.heir.journal; j != nil {
 		j.Close()
 	}
 	// Only now may systemd follow the new process: the death of the main
 	// process ends the unit (MAINPID= in sd_notify(3)).
-	pid := strconv.Itoa(next.(*successor).process.PID)
+	pid := strconv.Itoa(h.heir.process.PID)
 	m.notify.Send("MAINPID="+pid, "READY=1", "STATUS=serving as process "+pid)
 	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
 	defer cancel()
@@ -139,33 +139,26 @@ func (m *machine) handOver(ctx context.Context, h *handing) (handover.Generation
 		m.out.emit(Problem{err})
 	}
 	m.main.Store(false)
-	close(next.(*successor).released)
-	return next, report
+	close(h.heir.released)
+	return report
 }
 
 // incumbent is this process as the old generation of a handover.
-type incumbent machine
+type incumbent struct{ m *machine }
 
-// never is the readiness of what is ready already, and the end of what cannot
-// end before this process.
-var (
-	always = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-	never  = make(chan struct{})
-)
+// never is the end of what cannot end before this process.
+var never = make(chan struct{})
 
-func (i *incumbent) Ready() <-chan struct{} { return always }
-func (i *incumbent) Done() <-chan struct{}  { return never }
-func (i *incumbent) Err() error             { return nil }
-func (i *incumbent) Steerable() bool        { return true }
-func (i *incumbent) End(bool)               {}
+func (i incumbent) Done() <-chan struct{} { return never }
+func (i incumbent) Err() error            { return nil }
+func (i incumbent) Steerable() bool       { return true }
 
-func (i *incumbent) Call(_ context.Context, v handover.Verb) error {
-	m := (*machine)(i)
+func (i incumbent) Call(_ context.Context, v handover.Verb) error {
 	switch v {
 	case handover.Pause:
-		return m.do(m.pause)
+		return i.m.do(i.m.pause)
 	case handover.Resume:
-		return m.do(m.open)
+		return i.m.do(i.m.open)
 	}
 	return fmt.Errorf("cannot do %s to oneself", v)
 }

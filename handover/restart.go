@@ -22,15 +22,20 @@ const (
 	exitNoticed        = 250 * time.Millisecond
 )
 
-// Generation is one process of the service as a [Restart] sees it: the new one
-// over the wire, the old one over the wire or in this very process.
-type Generation interface {
-	Ready() <-chan struct{} // closed when it has said that it is ready
-	Done() <-chan struct{}  // closed when the process has ended
-	Err() error             // how it ended; nil before
-	Steerable() bool        // it answers verbs; only meaningful once it is ready
+// Incumbent is the old generation as a [Restart] sees it: over the wire, or this
+// very process.
+type Incumbent interface {
+	Done() <-chan struct{} // closed when the process has ended
+	Err() error            // how it ended; nil before
+	Steerable() bool       // it answers verbs; only meaningful once it is ready
 	// Call returns when v has happened.
 	Call(ctx context.Context, v Verb) error
+}
+
+// Generation is a new generation as a [Restart] sees it.
+type Generation interface {
+	Incumbent
+	Ready() <-chan struct{} // closed when it has said that it is ready
 	// End begins to end a generation that is not wanted any more: at once, or
 	// after what it has accepted is finished. It does not wait.
 	End(graceful bool)
@@ -41,7 +46,7 @@ type Generation interface {
 // probation of 0 is one proof, a generation must be ready when it is spawned; use
 // the Default constants.
 type Restart struct {
-	Old          Generation // nil when nothing serves: then there is neither trial nor probation
+	Old          Incumbent // nil when nothing serves: then there is neither trial nor probation
 	Spawn        func(ctx context.Context) (Generation, error)
 	Probe        func(ctx context.Context, next Generation) error // in addition to the generation's own checks; may be nil
 	ReadyTimeout time.Duration
@@ -329,7 +334,7 @@ func (a *attempt) prove(ctx context.Context) error {
 	return a.Probe(ctx, a.next)
 }
 
-func (a *attempt) call(ctx context.Context, g Generation, v Verb) error {
+func (a *attempt) call(ctx context.Context, g Incumbent, v Verb) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("nothing came within %v", CallTimeout))
 	defer cancel()
 	return g.Call(ctx, v)

@@ -28,6 +28,7 @@ const patience = 20 * time.Second
 //	await PATTERN PROGRAM ARGUMENT...  again and again, until its output matches
 //	signal SIGNAL NAME                 to the supervisor of that name
 //	dead-socket PATH                   leaves one as a killed process does
+//	occupy VARIABLE                    listens on a TCP address, which it is set to
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -42,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "await": await, "signal": sendSignal, "dead-socket": deadSocket,
+			"exits": exits, "await": await, "signal": sendSignal, "dead-socket": deadSocket, "occupy": occupy,
 		},
 	})
 }
@@ -80,9 +81,9 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "USR2": syscall.SIGUSR2}
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "USR2": syscall.SIGUSR2}
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
-		ts.Fatalf("usage: signal HUP|TERM|USR2 NAME")
+		ts.Fatalf("usage: signal HUP|INT|TERM|USR2 NAME")
 	}
 	pid, err := os.ReadFile(filepath.Join(ts.Getenv("SEGUE_RUNTIME_DIR"), args[1], "lock"))
 	ts.Check(err)
@@ -99,4 +100,14 @@ func deadSocket(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ln.SetUnlinkOnClose(false)
 	ts.Check(ln.Close())
+}
+
+func occupy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: occupy VARIABLE")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
+	ts.Setenv(args[0], ln.Addr().String())
 }

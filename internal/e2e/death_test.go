@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,17 +77,7 @@ func TestDeathInProbationBySignal(t *testing.T) {
 		return strings.Contains(string(data), "handover: probation")
 	})
 	d := r.kill(run, pid, death.signal)
-	var report handover.Report
-	until(t, "the handover ends", func() bool {
-		data, err := os.ReadFile(filepath.Join(r.dir, "handover"))
-		if err != nil {
-			return false
-		}
-		if err := json.Unmarshal(data, &report); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	})
+	report := r.handedOver()
 	if report.Outcome != handover.RolledBack || report.Failed != handover.StepProbation || !strings.Contains(report.Reason, death.reason) {
 		t.Errorf("%q at %q: %s", report.Outcome, report.Failed, report.Reason)
 	}

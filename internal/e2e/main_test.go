@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -97,6 +98,11 @@ func setup(ctx context.Context, app *segue.App, dir, fault string) error {
 		if err := os.WriteFile("/dev/full", []byte("state"), 0); err != nil {
 			return err
 		}
+	case "full":
+		// A directory of its own, whose disk is full.
+		if err := os.WriteFile(filepath.Join(dir, "full", "state"), []byte("state"), 0o600); err != nil {
+			return err
+		}
 	}
 	applied, err := verify.OpenApplied(filepath.Join(dir, "applied"), fmt.Sprint(app.Generation()))
 	if err != nil {
@@ -109,12 +115,16 @@ func setup(ctx context.Context, app *segue.App, dir, fault string) error {
 	}
 	handler := &verify.Handler{Applied: applied, Generation: fmt.Sprint(app.Generation()), Leaving: conns.Leaving}
 	mux := http.NewServeMux()
-	mux.Handle("/", handler)
+	var used atomic.Bool // by somebody else than the probe: it is open
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+		used.Store(true)
+		handler.ServeHTTP(w, req)
+	})
 	mux.HandleFunc("/probe", func(w http.ResponseWriter, _ *http.Request) {
-		switch fault {
-		case "sick":
+		switch {
+		case fault == "sick", fault == "sickonprobation" && used.Load():
 			http.Error(w, "sick", http.StatusInternalServerError)
-		case "diesintrial":
+		case fault == "diesintrial":
 			os.Exit(5)
 		}
 	})

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/segue-go/segue/handover"
 )
 
 // systemd is a real one, PID 1 of private namespaces.
@@ -126,7 +128,7 @@ func TestZeroLossUnderSystemd(t *testing.T) {
 		before := strconv.Itoa(pid)
 		until(t, "systemd has a new main process", func() bool { return s.property("MainPID") != before })
 		until(t, "the old process has left", func() bool { return !strings.Contains(s.ctl("status", "e2e.service"), before+" ") })
-		r.met(run, fmt.Sprintf("handover %d", i+1), began, time.Now())
+		r.met(run, fmt.Sprintf("handover %d", i+1), began, r.switched(r.handedOver()))
 		pid = r.who().PID
 		if main := s.property("MainPID"); main != strconv.Itoa(pid) {
 			t.Errorf("process %d answers, systemd's main process is %s", pid, main)
@@ -140,6 +142,9 @@ func TestZeroLossUnderSystemd(t *testing.T) {
 	r.fault("exit")
 	s.ctl("kill", "--kill-who=main", "-s", "USR2", "e2e.service")
 	until(t, "systemd is told of the rollback", func() bool { return strings.Contains(s.property("StatusText"), "rolled back") })
+	if report := r.handedOver(); report.Outcome != handover.RolledBack || report.Failed != handover.StepReady {
+		t.Errorf("%q at %q: %s", report.Outcome, report.Failed, report.Reason)
+	}
 	if main := s.property("MainPID"); main != strconv.Itoa(pid) {
 		t.Errorf("systemd's main process is %s after a rollback, not %d", main, pid)
 	}

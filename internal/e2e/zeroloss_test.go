@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
 )
 
 // TestZeroLossSupervised restarts under every kind of traffic.
@@ -33,7 +34,7 @@ func TestZeroLossSupervised(t *testing.T) {
 		if report.Drain == nil || !report.Drain.Told || len(report.Drain.Cut) > 0 {
 			t.Errorf("restart %d: drain %+v", i, report.Drain)
 		}
-		r.met(run, fmt.Sprintf("restart %d", i+1), began, time.Now())
+		r.met(run, fmt.Sprintf("restart %d", i+1), began, r.began(report, handover.StepSwitch))
 		r.check(report.From, report.To)
 		r.flow(run)
 	}
@@ -42,32 +43,49 @@ func TestZeroLossSupervised(t *testing.T) {
 	}
 }
 
-// TestZeroLossRollback has new generations fail in every way before the
-// switch: nothing is lost, because nothing was touched.
+// TestZeroLossRollback has new generations fail in every way, before the switch
+// and on probation. Nothing is lost: before the switch nothing was touched, and
+// who fails its probes on probation lives, and finishes what it has accepted.
 func TestZeroLossRollback(t *testing.T) {
 	r, s := supervised(t)
 	old := r.who()
 	run := r.traffic()
-	for _, c := range []struct{ fault, step string }{
-		{"exit", "ready"}, {"late", "ready"}, {"hang", "ready"}, {"disk", "ready"}, {"check", "ready"},
-		{"closefds", "ready"}, {"sick", "trial"}, {"diesintrial", "trial"},
+	noProgram := filepath.Join(r.dir, "service") // execve(2) refuses it with ENOEXEC
+	if err := os.WriteFile(noProgram, []byte("a release that was cut short\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		fault, binary string
+		step          handover.StepName
+		reason        string
+	}{
+		{fault: "", binary: noProgram, step: handover.StepSpawn, reason: syscall.ENOEXEC.Error()},
+		{fault: "exit", step: handover.StepReady, reason: "exited with status 3"},
+		{fault: "late", step: handover.StepReady},
+		{fault: "hang", step: handover.StepReady},
+		{fault: "disk", step: handover.StepReady, reason: "exited with status 1"},
+		{fault: "check", step: handover.StepReady},
+		{fault: "closefds", step: handover.StepReady},
+		{fault: "sick", step: handover.StepTrial, reason: "500"},
+		{fault: "diesintrial", step: handover.StepTrial, reason: "exited with status 5"},
+		{fault: "sickonprobation", step: handover.StepProbation, reason: "500"},
 	} {
+		name := c.fault + c.binary
 		r.fault(c.fault)
 		began := time.Now()
-		report, err := s.Restart(context.Background(), client.RestartRequest{})
+		report, err := s.Restart(context.Background(), client.RestartRequest{Binary: c.binary})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report.Outcome != client.RolledBack || report.FailedStep != c.step || report.Reason == "" {
-			t.Errorf("%s: %q at %q: %s", c.fault, report.Outcome, report.FailedStep, report.Reason)
-		}
-		if report.To == nil || !gone(report.To.PID) {
-			t.Errorf("%s: the failed process is still there: %+v", c.fault, report.To)
-		}
+		r.rolledBack(name, report, c.step, c.reason)
 		r.flow(run)
-		r.met(run, c.fault, began, time.Now())
+		r.met(run, name, began, r.began(report, c.step))
+		if c.step == handover.StepProbation {
+			r.met(run, name+": switch", began, r.began(report, handover.StepSwitch))
+			r.met(run, name+": rollback", began, r.began(report, handover.StepRollback))
+		}
 		if now := r.who(); now.PID != old.PID {
-			t.Errorf("%s: process %d serves, not %d", c.fault, now.PID, old.PID)
+			t.Errorf("%s: process %d serves, not %d", name, now.PID, old.PID)
 		}
 	}
 	if _, err := s.Restart(context.Background(), client.RestartRequest{Binary: "/nowhere/service"}); err == nil {
@@ -75,6 +93,24 @@ func TestZeroLossRollback(t *testing.T) {
 	}
 	if err := r.account(run).Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// rolledBack: the restart failed at step, for the reason, and its process is gone.
+func (r *rig) rolledBack(name string, report client.Report, step handover.StepName, reason string) {
+	r.t.Helper()
+	if report.Outcome != client.RolledBack || report.FailedStep != string(step) || report.Reason == "" || !strings.Contains(report.Reason, reason) {
+		r.t.Errorf("%s: %q at %q: %s", name, report.Outcome, report.FailedStep, report.Reason)
+	}
+	if len(report.Lost) > 0 || report.LostMore > 0 {
+		r.t.Errorf("%s: lost %+v and %d more", name, report.Lost, report.LostMore)
+	}
+	if step == handover.StepSpawn {
+		if report.To != nil {
+			r.t.Errorf("%s: there is a new generation: %+v", name, report.To)
+		}
+	} else if report.To == nil || !gone(report.To.PID) {
+		r.t.Errorf("%s: the failed process is still there: %+v", name, report.To)
 	}
 }
 
@@ -104,7 +140,11 @@ func TestZeroLossBySignal(t *testing.T) {
 		next := pid
 		until(t, "another process answers", func() bool { next = r.who().PID; return next != pid })
 		until(t, "the old process is gone", func() bool { return reaped(pid) })
-		r.met(run, fmt.Sprintf("handover %d", i+1), began, time.Now())
+		report := r.handedOver()
+		if report.Outcome != handover.Done {
+			t.Fatalf("handover %d: %+v", i+1, report)
+		}
+		r.met(run, fmt.Sprintf("handover %d", i+1), began, r.switched(report))
 		pid = next
 		if w := r.who(); w.PID != pid {
 			t.Errorf("process %d answers, not %d", w.PID, pid)
@@ -114,6 +154,10 @@ func TestZeroLossBySignal(t *testing.T) {
 	r.fault("exit")
 	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
+	}
+	if report := r.handedOver(); report.Outcome != handover.RolledBack || report.Failed != handover.StepReady ||
+		!strings.Contains(report.Reason, "exited with status 3") {
+		t.Errorf("%q at %q: %s", report.Outcome, report.Failed, report.Reason)
 	}
 	r.flow(run)
 	if w := r.who(); w.PID != pid {

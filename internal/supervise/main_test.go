@@ -40,6 +40,9 @@ func service() int {
 		fmt.Println("this version is broken")
 		return 3
 	}
+	if fault == "impostor" {
+		return impostor()
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {

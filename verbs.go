@@ -1,0 +1,86 @@
+package segue
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/segue-go/segue/handover"
+)
+
+// handle does what the supervisor says.
+func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields, error) {
+	defer r.Close()
+	m := l.m
+	switch r.Verb {
+	case handover.Trial:
+		return nil, m.do(func() error {
+			if m.phase != Paused {
+				return fmt.Errorf("cannot be tried while the service is %v", m.phase)
+			}
+			return nil
+		})
+	case handover.Probe:
+		return nil, m.probe(r)
+	case handover.Check:
+		return nil, m.app.Readiness(ctx)
+	case handover.Open, handover.Resume:
+		return nil, m.do(m.open)
+	case handover.Pause:
+		return nil, m.do(m.pause)
+	case handover.Proven:
+		return nil, m.do(m.proven)
+	case handover.Reload:
+		return nil, m.reload(ctx)
+	case handover.Drain:
+		return nil, m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true)
+	case handover.Stop:
+		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false)
+	}
+	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
+}
+
+// leaveWithin leaves with the supervisor's budget for lame duck and drain
+// together: it will not wait for longer, whatever the service's own options say.
+func (m *machine) leaveWithin(budget, reason string, successor bool) error {
+	d, err := time.ParseDuration(budget)
+	if budget != "" && (err != nil || d < 0) {
+		return fmt.Errorf("cannot leave within %q: it is not a duration such as 30s", budget)
+	}
+	return m.do(func() error {
+		if budget != "" && m.phase < Draining {
+			if !successor {
+				m.opts.LameDuck = min(m.opts.LameDuck, d)
+				d -= m.opts.LameDuck
+			}
+			m.opts.DrainTimeout = d
+		}
+		return m.leave(reason, successor)
+	})
+}
+
+// probe hands a connection that the supervisor made to the server it is for.
+func (m *machine) probe(r handover.Request) error {
+	if p := m.app.Phase(); p == Starting || p >= Closing {
+		return fmt.Errorf("cannot be probed while the service is %v", p)
+	}
+	if len(r.Files) != 1 {
+		return fmt.Errorf("cannot be probed with %d connections in one message: exactly one is expected", len(r.Files))
+	}
+	for _, s := range m.app.servers {
+		if s.name != r.Fields["SOCKET"] && !s.any {
+			continue
+		}
+		c, err := net.FileConn(r.Files[0])
+		if err != nil {
+			return fmt.Errorf("cannot take the probe connection: %w", err)
+		}
+		if err := s.gate.Inject(c); err != nil {
+			c.Close()
+			return fmt.Errorf("cannot take the probe connection: %w", err)
+		}
+		return nil
+	}
+	return fmt.Errorf("cannot be probed: no server is called %q", r.Fields["SOCKET"])
+}
