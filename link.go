@@ -3,6 +3,7 @@ package segue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -176,14 +177,23 @@ func (l *link) isReady(m *machine) {
 	l.ready = ready
 	now := l.now
 	l.mu.Unlock()
-	go now.Call(context.Background(), handover.Ready, ready)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+		defer cancel()
+		if _, err := now.Call(ctx, handover.Ready, ready); err != nil && !errors.Is(err, handover.ErrLinkClosed) {
+			m.out.emit(Problem{fmt.Errorf("cannot tell the supervisor that the service is ready: %w", err)})
+		}
+	}()
 }
 
-// call asks something of the supervisor.
-func (l *link) call(ctx context.Context, v handover.Verb) error {
-	now := l.current()
-	_, err := now.Call(ctx, v, nil)
-	return err
+// upgrade asks for a restart of this service.
+func (l *link) upgrade() error {
+	ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+	defer cancel()
+	if _, err := l.current().Call(ctx, handover.Upgrade, nil); err != nil {
+		return fmt.Errorf("cannot have the supervisor restart this service: %w", err)
+	}
+	return nil
 }
 
 // report tells the supervisor how the leaving went. What does not fit is left

@@ -354,3 +354,19 @@ func TestHugeReport(t *testing.T) {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
+
+// TestBudgetHasRoomForTheLameDuck: the supervisor counts from STOP, so both fit
+// into what it gives.
+func TestBudgetHasRoomForTheLameDuck(t *testing.T) {
+	o := oversee(t)
+	s := o.supervised(Options{LameDuck: 200 * time.Millisecond}, web(http.HandlerFunc(hello)))
+	l := o.link()
+	o.hears(handover.Ready)
+	say(t, l, handover.Open, nil)
+	say(t, l, handover.Stop, handover.Fields{"BUDGET": "3s"})
+	o.hears(handover.Account)
+	report, err := s.ended(t)
+	if err != nil || stepOf(report, "lame duck").Budget != 200*time.Millisecond || stepOf(report, "drain").Budget != 2800*time.Millisecond {
+		t.Errorf("%v, %+v", err, report)
+	}
+}

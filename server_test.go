@@ -3,6 +3,7 @@ package segue
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -290,5 +292,19 @@ func TestManyRequestsNobodyLost(t *testing.T) {
 	crowd.Wait()
 	if refused.Load() != 8 || len(report.Cut) != 0 {
 		t.Errorf("%d of 8 were refused; cut %v", refused.Load(), report.Cut)
+	}
+}
+
+// TestAcceptErrorsAreTold: a service that cannot accept says so.
+func TestAcceptErrorsAreTold(t *testing.T) {
+	var told []error
+	s := &server{name: "web", addr: "127.0.0.1:0", impl: &http.Server{}}
+	if err := s.bind(&handover.Inheritance{}, func(err error) { told = append(told, err) }); err != nil {
+		t.Fatal(err)
+	}
+	defer s.gate.Close()
+	s.gate.OnError(syscall.EMFILE)
+	if len(told) != 1 || !errors.Is(told[0], syscall.EMFILE) || !strings.Contains(told[0].Error(), `"web"`) {
+		t.Errorf("told %v", told)
 	}
 }

@@ -35,8 +35,8 @@ func refusal(pid int, getenv func(string) string) error {
 func (m *machine) upgrade() {
 	if m.link != nil && m.in.Predecessor == 0 {
 		go func() {
-			if err := m.link.call(context.Background(), handover.Upgrade); err != nil {
-				m.out.emit(Problem{fmt.Errorf("cannot have the supervisor restart this service: %w", err)})
+			if err := m.link.upgrade(); err != nil {
+				m.out.emit(Problem{err})
 			}
 		}()
 		return

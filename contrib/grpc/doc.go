@@ -14,7 +14,7 @@
 //  3. A client that honours GOAWAY loses no call. A call whose stream is above
 //     GOAWAY's last id was not begun, and the client may send it again, whatever
 //     its method (RFC 9113, section 6.8); gRPC's clients do so by themselves.
-//  4. When the budget ends, the calls that are left are cut, counted, and their
+//  4. When the budget ends, the calls that are left are cut, and their
 //     connections named in the report.
 //
 // Not promised:

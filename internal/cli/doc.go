@@ -3,7 +3,8 @@
 // Guarantees:
 //
 //  1. Data goes to standard output, everything else to standard error; with
-//     --json both are one JSON value a line.
+//     --json both are one JSON value a line, but for what a service writes:
+//     that stays as it is.
 //  2. An error is two lines: what could not be done, and what to do.
 //  3. The exit code is one of those in exit.go, except under `segue run` as
 //     PID 1, where it is the service's.

@@ -9,9 +9,8 @@ import (
 const (
 	stableAfter = 10 * time.Second       // one that served for as long has not crashed "again"
 	firstPause  = 500 * time.Millisecond // doubled from crash to crash
-	mostPause   = 30 * time.Second
-	jitter      = 0.2 // of the pause, to either side
-	crashLimit  = 5   // in a row, then the service has failed
+	jitter      = 0.2                    // of the pause, to either side
+	crashLimit  = 5                      // in a row, then the service has failed
 )
 
 // backoff counts crashes in a row.
@@ -37,6 +36,6 @@ func (b *backoff) crash(served time.Duration) (pause time.Duration, over bool) {
 	if b.row >= crashLimit {
 		return 0, true
 	}
-	pause = min(firstPause<<(b.row-1), mostPause)
+	pause = firstPause << (b.row - 1)
 	return time.Duration(float64(pause) * (1 - jitter + 2*jitter*rand.Float64())), false
 }

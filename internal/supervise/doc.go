@@ -3,8 +3,8 @@
 //
 // Guarantees:
 //
-//  1. The sockets are opened once and never closed while the service lives, so
-//     that a client that connects while nothing serves waits instead of being
+//  1. The sockets are opened once and not closed while a generation wants them,
+//     so that a client that connects while nothing serves waits instead of being
 //     refused.
 //  2. One goroutine, that of [Service.Run], writes the state of the service and
 //     of its generations; the table in state.go is all that can happen.
