@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,10 +31,14 @@ type hub struct {
 	spawning sync.Mutex
 
 	mu    sync.Mutex
-	past  map[int]bool        // process ids of generations that have ended
+	past  []int               // process ids of the last generations that have ended
 	known map[int]*generation // by number
 	links map[*handover.Link]struct{}
 }
+
+// remembered is how many ended generations are known still: what one said last
+// may be read after its end.
+const remembered = 16
 
 func openHub(dir string, sockets *sockets, publish func(client.Event), upgrade func()) (*hub, error) {
 	control, err := handover.ListenControl(controlSocket(dir))
@@ -47,7 +52,7 @@ func openHub(dir string, sockets *sockets, publish func(client.Event), upgrade f
 	}
 	return &hub{
 		sockets: sockets, publish: publish, upgrade: upgrade, control: control, notify: notify,
-		past: map[int]bool{}, known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
+		known: map[int]*generation{}, links: map[*handover.Link]struct{}{},
 	}, nil
 }
 
@@ -80,7 +85,7 @@ func (h *hub) add(g *generation) {
 func (h *hub) remove(g *generation) {
 	h.mu.Lock()
 	delete(h.known, g.number)
-	h.past[g.process.PID] = true // what it said last may be read after its end
+	h.past = append(h.past[max(0, len(h.past)-remembered+1):], g.process.PID)
 	h.mu.Unlock()
 	if l := g.wire(); l != nil {
 		l.Close()
@@ -106,7 +111,7 @@ func (h *hub) find(pid int) *generation {
 func (h *hub) ended(pid int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.past[pid]
+	return slices.Contains(h.past, pid)
 }
 
 // leads says whether pid is the process of a generation. The caller holds

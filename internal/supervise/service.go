@@ -238,9 +238,6 @@ func (s *Service) Status() client.Status {
 // at the end of the service.
 func (s *Service) Subscribe() (events <-chan client.Event, cancel func()) { return s.bus.subscribe() }
 
-// LogPath is the file with the output of a generation; 0 is the newest.
-func (s *Service) LogPath(generation int) (string, error) { return s.logs.find(generation) }
-
 // ExitCode is the exit status of the generation that served last, for a
 // supervisor that is PID 1 of a container: 128 plus the signal if one ended it.
 func (s *Service) ExitCode() int { return int(s.exitCode.Load()) }

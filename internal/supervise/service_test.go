@@ -61,12 +61,7 @@ func start(t *testing.T, c supervise.Config) *rig {
 			t.Error("the supervisor did not end")
 		}
 		if t.Failed() {
-			for n := 1; n < 9; n++ {
-				if p, err := s.LogPath(n); err == nil {
-					data, _ := os.ReadFile(p)
-					t.Logf("generation %d:\n%s", n, data)
-				}
-			}
+			s.Follow(context.Background(), 0, false, nil, t.Output())
 		}
 	})
 	r.await(func(e client.Event) bool { return e.Kind == client.EventState && e.State == client.Serving })
