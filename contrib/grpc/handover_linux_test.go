@@ -3,28 +3,46 @@ package grpcsegue
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	pb "google.golang.org/grpc/interop/grpc_testing"
+	"github.com/segue-go/segue/internal/testnet"
 )
 
-// TestHandover: three handovers under unary calls and server streams that last
-// longer than a handover. Nothing fails, no stream has a gap, and every process
-// has served.
+// TestHandover: ten handovers (SEGUE_SOAK=1: a hundred) under quick and slow
+// unary calls and server streams, on loopback and ten milliseconds away. Nothing
+// fails, no stream has a gap, nothing is applied twice, and every process has
+// served every kind.
 func TestHandover(t *testing.T) {
+	t.Run("loopback", func(t *testing.T) {
+		handOver(t, func(addr string) string { return addr })
+	})
+	t.Run("distant", func(t *testing.T) {
+		handOver(t, func(addr string) string {
+			p, err := testnet.Start(testnet.Options{OneWay: 5 * time.Millisecond, Target: addr})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { p.Close() })
+			return p.Addr()
+		})
+	})
+}
+
+// handOver hands over again and again; via is where clients reach an address.
+func handOver(t *testing.T, via func(addr string) string) {
+	ledger := filepath.Join(t.TempDir(), "applied")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), envService+"=127.0.0.1:0",
+	cmd.Env = append(os.Environ(), envService+"=127.0.0.1:0", envLedger+"="+ledger,
 		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // else a process under -race takes a second to end
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -74,86 +92,25 @@ func TestHandover(t *testing.T) {
 	addr := strings.TrimPrefix(await(pids[0], "Listening", "grpc: serving "), "grpc: serving ")
 	await(pids[0], "PhaseChanged", "ready")
 
-	over := make(chan struct{})
-	var clients sync.WaitGroup
-	var mu sync.Mutex
-	unary, streams := map[string]int{}, map[string]int{}
-	load := func(call func(pb.TestServiceClient) (string, error), count map[string]int) {
-		c := newClient(t, addr)
-		clients.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				pid, err := call(c)
-				if err != nil {
-					t.Errorf("lost: %v", err)
-					return
-				}
-				mu.Lock()
-				count[pid]++
-				mu.Unlock()
-			}
-		})
-	}
-	for range 3 {
-		load(func(c pb.TestServiceClient) (string, error) {
-			resp, err := c.UnaryCall(budget(t), &pb.SimpleRequest{})
-			return string(resp.GetPayload().GetBody()), err
-		}, unary)
-	}
-	const messages, pace = 100, 10 * time.Millisecond // a second, when a handover takes a third of one
-	ask := &pb.StreamingOutputCallRequest{}
-	for range messages {
-		ask.ResponseParameters = append(ask.ResponseParameters, &pb.ResponseParameters{IntervalUs: int32(pace.Microseconds())})
-	}
-	for range 3 {
-		load(func(c pb.TestServiceClient) (string, error) {
-			stream, err := c.StreamingOutputCall(budget(t), ask)
-			if err != nil {
-				return "", err
-			}
-			from := ""
-			for n := 0; ; n++ {
-				m, err := stream.Recv()
-				if err == io.EOF && n == messages {
-					return from, nil
-				}
-				if err != nil {
-					return "", fmt.Errorf("stream, after %d of %d messages: %w", n, messages, err)
-				}
-				if pid := string(m.Payload.Body); from == "" {
-					from = pid
-				} else if pid != from {
-					return "", fmt.Errorf("stream began in process %s and went on in %s", from, pid)
-				}
-			}
-		}, streams)
-	}
-	served := func(count map[string]int, pid int) {
-		t.Helper()
-		for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-			mu.Lock()
-			n := count[fmt.Sprint(pid)]
-			mu.Unlock()
-			if n > 0 {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatalf("process %d never served", pid)
-			}
-		}
-	}
-	served(unary, pids[0])
+	f := newFlow(t, via(addr))
+	t.Cleanup(f.stop)
+	f.hasServed(pids[0])
 	handovers := 10
 	if os.Getenv("SEGUE_SOAK") != "" {
 		handovers = 100
 	}
-	for range handovers {
+	for n := range handovers {
 		old := pids[len(pids)-1]
-		syscall.Kill(old, syscall.SIGUSR2)
+		f.underWay()
+		trigger := time.Now()
+		if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		// What had begun before the signal and has not ended after it was in
+		// flight when it came. A quick call may be between two by chance.
+		if met := f.inFlight(trigger); met[slow] == 0 || met[stream] == 0 {
+			t.Errorf("handover %d has met %v", n+1, met)
+		}
 		var next int
 		if text := await(old, "HandoverEnded", ""); !strings.HasPrefix(text, "handover: done") {
 			t.Fatal(text)
@@ -164,13 +121,11 @@ func TestHandover(t *testing.T) {
 		if text := await(old, "Reported", ""); !strings.Contains(text, " 0 cut") {
 			t.Error(text)
 		}
-		served(unary, next)
-		served(streams, next)
+		f.hasServed(next)
 	}
-	close(over)
-	clients.Wait()
+	f.stop()
 	last := pids[len(pids)-1]
 	syscall.Kill(last, syscall.SIGTERM)
 	await(last, "PhaseChanged", "stopped")
-	t.Logf("unary %v, streams %v", unary, streams)
+	f.account(ledger)
 }

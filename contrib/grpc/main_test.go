@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	pb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/segue-go/segue"
 )
@@ -23,7 +24,11 @@ import (
 const patience = 20 * time.Second
 
 // envService makes this test binary the service; its value is the address.
-const envService = "GRPCSEGUE_TEST_SERVICE"
+// envLedger is the file in which it notes the calls that it has applied.
+const (
+	envService = "GRPCSEGUE_TEST_SERVICE"
+	envLedger  = "GRPCSEGUE_TEST_LEDGER"
+)
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(envService); addr != "" {
@@ -43,9 +48,16 @@ func child(addr string) int {
 			os.Stdout.WriteString(fmt.Sprintf("%d %T %s\n", os.Getpid(), e, strings.ReplaceAll(e.String(), "\n", " ")))
 		},
 	}
-	err := segue.Run(context.Background(), o, func(_ context.Context, app *segue.App) error {
+	// Every process appends to the same file, each call with one write(2).
+	ledger, err := os.OpenFile(os.Getenv(envLedger), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer ledger.Close()
+	err = segue.Run(context.Background(), o, func(_ context.Context, app *segue.App) error {
 		s := New()
-		pb.RegisterTestServiceServer(s, service{})
+		pb.RegisterTestServiceServer(s, service{ledger: ledger})
 		app.Serve("grpc", addr, s)
 		return nil
 	})
@@ -59,16 +71,46 @@ func child(addr string) int {
 // service answers with the pid of the process that has served the call.
 type service struct {
 	pb.UnimplementedTestServiceServer
+	ledger *os.File // nil: none is kept
 }
 
 func payload() *pb.Payload { return &pb.Payload{Body: []byte(strconv.Itoa(os.Getpid()))} }
 
-func (service) UnaryCall(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+// apply notes the call whose id a request carries.
+func (s service) apply(id *pb.Payload) error {
+	if s.ledger == nil {
+		return nil
+	}
+	_, err := s.ledger.Write(append(id.GetBody(), '\n'))
+	return err
+}
+
+// work is the key in a call's metadata for how long UnaryCall takes.
+const work = "work"
+
+func (s service) UnaryCall(ctx context.Context, r *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+	for _, d := range metadata.ValueFromIncomingContext(ctx, work) {
+		long, err := time.ParseDuration(d)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(long):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := s.apply(r.GetPayload()); err != nil {
+		return nil, err
+	}
 	return &pb.SimpleResponse{Payload: payload()}, nil
 }
 
 // StreamingOutputCall sends what it is asked for, at the pace it is asked for.
-func (service) StreamingOutputCall(r *pb.StreamingOutputCallRequest, out pb.TestService_StreamingOutputCallServer) error {
+func (s service) StreamingOutputCall(r *pb.StreamingOutputCallRequest, out pb.TestService_StreamingOutputCallServer) error {
+	if err := s.apply(r.GetPayload()); err != nil {
+		return err
+	}
 	for _, p := range r.ResponseParameters {
 		select {
 		case <-time.After(time.Duration(p.IntervalUs) * time.Microsecond):
