@@ -36,7 +36,7 @@ func TestFullDiskOfTheService(t *testing.T) {
 		t.Errorf("the report does not show why: %s", output)
 	}
 	r.flow(run)
-	r.met(run, "full disk", began, r.began(report, handover.StepReady))
+	r.met(run, "full disk", began, r.began(report, handover.StepRollback))
 	if now := r.who(); now.PID != old.PID {
 		t.Errorf("process %d serves, not %d", now.PID, old.PID)
 	}

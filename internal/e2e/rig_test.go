@@ -179,12 +179,24 @@ func (r *rig) distant(addr string) string {
 	return p.Addr()
 }
 
-// flow waits until one more request of every kind was answered.
+// flow waits until one more request of every kind was answered, and every kind
+// that takes long has its next one under way.
 func (r *rig) flow(run *verify.Run) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := run.Await(ctx, verify.EachSent(1, run.Counts())); err != nil {
+		r.t.Fatalf("the traffic does not flow: %v", err)
+	}
+	// Workers that began together are between two requests together.
+	if err := run.Await(ctx, func(now map[string]verify.Counts) bool {
+		for kind, c := range now {
+			if vicinity(kind) == 0 && c.InFlight == 0 {
+				return false
+			}
+		}
+		return true
+	}); err != nil {
 		r.t.Fatalf("the traffic does not flow: %v", err)
 	}
 }
@@ -204,17 +216,22 @@ func (r *rig) met(run *verify.Run, name string, from, at time.Time) {
 }
 
 // vicinity is how far from an instant requests of a kind are counted as in
-// flight then. What takes long is under way all the time. What is answered at
-// once is not: each of those kinds sends at least one request in any 150 ms, of
-// which a few microseconds fall in flight. An idle connection is meant to be idle
-// then; that it was used a moment before and a moment after is what counts.
+// flight then. What takes long is under way all the time, so that it is none.
+// What is answered at once is not: each of those kinds sends at least one request
+// in any 150 ms, of which a few microseconds fall in flight. A stream is open all
+// the time, but its requests are its events, 50 ms each, and all streams may be
+// between two. An idle connection is meant to be idle then; that it was used
+// around that time is what counts.
 func vicinity(kind string) time.Duration {
-	for _, long := range []string{"slow", "upload", "chunked", "sse"} {
+	for _, long := range []string{"slow", "upload", "chunked"} {
 		if strings.HasSuffix(kind, long) {
 			return 0
 		}
 	}
-	if strings.HasSuffix(kind, "idle") {
+	switch {
+	case strings.HasSuffix(kind, "sse"):
+		return 10 * time.Millisecond
+	case strings.HasSuffix(kind, "idle"):
 		return time.Second
 	}
 	return 100 * time.Millisecond
