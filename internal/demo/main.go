@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command demo is `make demo`: it puts the example shop under `segue run`,
 // drives real mixed traffic against it with clients that never retry, upgrades
 // it five times, two of them to a version that does not work, and shows what
@@ -9,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -52,14 +55,14 @@ var upgrades = []upgrade{
 	{version: "v6", says: "the last one"},
 }
 
-func run(ctx context.Context, segue, shop string, out io.Writer) error {
+func run(ctx context.Context, segue, shop string, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
 	defer cancel()
 	stage, err := open(segue, shop, out)
 	if err != nil {
 		return err
 	}
-	defer stage.close()
+	defer func() { err = errors.Join(err, stage.close()) }()
 	if err := stage.start(ctx); err != nil {
 		return err
 	}

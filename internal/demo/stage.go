@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -33,6 +35,8 @@ type stage struct {
 	ended       chan struct{}
 	addr        string // of the shop
 	product     int64
+	pids        []int         // of the generations that live; watch's until watched is closed
+	watched     chan struct{} // nil before the shop serves
 }
 
 func open(segue, shop string, out io.Writer) (*stage, error) {
@@ -48,24 +52,6 @@ func open(segue, shop string, out io.Writer) (*stage, error) {
 	return s, err
 }
 
-// close ends what is left, however the demo ended.
-func (s *stage) close() {
-	if s.run != nil {
-		select {
-		case <-s.ended:
-		default:
-			s.run.Process.Signal(syscall.SIGTERM)
-			select {
-			case <-s.ended:
-			case <-time.After(20 * time.Second):
-				s.run.Process.Kill()
-				<-s.ended
-			}
-		}
-	}
-	os.RemoveAll(s.dir)
-}
-
 // program writes a version of the shop: the same binary, under its own name and
 // with its own environment. exec keeps the process what the supervisor started.
 func (s *stage) program(version, env string) (string, error) {
@@ -79,6 +65,7 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 func (s *stage) command(ctx context.Context, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, s.segue, args...)
 	c.Env = append(os.Environ(), "SEGUE_RUNTIME_DIR="+s.dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the demo, which ends them in order
 	return c
 }
 
@@ -88,9 +75,9 @@ func (s *stage) start(ctx context.Context) error {
 		return err
 	}
 	args := []string{"run", "--name", "shop", "--listen", "web=127.0.0.1:0", "--probe", "/readyz",
-		"--ready-timeout", "3s", "--trial", "500ms", "--probation", "2s",
+		"--ready-timeout", "3s", "--trial", "500ms", "--probation", "2s", "--drain-timeout", drainTimeout.String(),
 		"--", v1, "-data", filepath.Join(s.dir, "data"), "-log-level", "warn", "-keep-uploads=false"}
-	fmt.Fprintf(s.out, "$ segue %s\n", strings.Join(args[:13], " ")+" -- ./shop")
+	fmt.Fprintf(s.out, "$ segue %s\n", strings.Join(args[:15], " ")+" -- ./shop")
 	s.run = s.command(context.WithoutCancel(ctx), args...)
 	s.run.Stdout, s.run.Stderr = &s.log, &s.log
 	if err := s.run.Start(); err != nil {
@@ -106,9 +93,11 @@ func (s *stage) awaitServing(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		st, err := client.New(filepath.Join(s.dir, "shop", "api.sock")).Status(ctx)
+		st, err := client.New(s.api()).Status(ctx)
 		if err == nil && st.State == client.Serving {
 			s.addr = st.Sockets[0].Addr
+			s.watched = make(chan struct{})
+			go s.watch(st.Generations)
 			fmt.Fprintf(s.out, "   shop v1 serves http://%s, supervised by process %d\n", s.addr, st.SupervisorPID)
 			return s.stock(ctx)
 		}
@@ -175,6 +164,8 @@ func (s *stage) upgrade(ctx context.Context, traffic *verify.Run, u upgrade) err
 	case u.bad && errors.As(err, &exit) && exit.ExitCode() == exitRolledBack:
 	case u.bad && err == nil:
 		return fmt.Errorf("version %s does not work and was not rolled back", u.version)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case err != nil:
 		return fmt.Errorf("segue restart: %w\n%s", err, s.log.String())
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -13,8 +15,8 @@ import (
 
 // traffic is what a shop sees: browsing and ordering over keep-alive
 // connections, busy ones and idle ones, clients that come once, a report that
-// takes longer than a switch, uploads and downloads that are under way, and
-// screens that follow the orders.
+// takes longer than a switch, uploads and downloads that are under way, screens
+// that follow the orders, and people who chat.
 func (s *stage) traffic(ctx context.Context) (*verify.Run, error) {
 	return verify.Start(ctx, verify.Options{
 		Target: verify.Target{Addr: s.addr},
@@ -26,6 +28,7 @@ func (s *stage) traffic(ctx context.Context) (*verify.Run, error) {
 			{Kind: verify.HTTP1{Label: "upload", Exchange: upload}, Workers: 2},
 			{Kind: verify.HTTP1{Label: "download", Exchange: download}, Workers: 2},
 			{Kind: verify.SSE{Path: func(int) string { return "/api/orders/stream" }, Event: "order"}, Workers: 4},
+			{Kind: chat{}, Workers: 4},
 		},
 	})
 }
