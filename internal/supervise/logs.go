@@ -20,7 +20,7 @@ type logs struct{ dir string }
 func openLogs(home string) (logs, error) {
 	l := logs{filepath.Join(home, "logs")}
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
-		return l, fmt.Errorf("cannot keep the output of the service: %w", err)
+		return l, fmt.Errorf("cannot keep the output of the service: %w; choose a directory that you may write with SEGUE_RUNTIME_DIR", err)
 	}
 	return l, nil
 }

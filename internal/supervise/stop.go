@@ -33,15 +33,15 @@ func (s *Service) Stop(ctx context.Context) (client.Report, error) {
 	}
 }
 
-// Force ends a service that is stopping without waiting any longer: every
-// generation is asked again, which cuts its drain short, and then killed.
+// Force ends the service without waiting any longer: every generation is asked
+// again, which cuts its drain short, and then killed. It stops a service that was
+// not told to stop yet: a second signal may be heard before the first.
 func (s *Service) Force() {
 	s.do(func() error {
-		if s.stopping != nil {
-			s.stopping.forced = true
-			for _, g := range s.view.alive {
-				g.force()
-			}
+		s.end(nil)
+		s.stopping.forced = true
+		for _, g := range s.view.alive {
+			g.force()
 		}
 		return nil
 	})
