@@ -182,7 +182,7 @@ func (a *attempt) step(ctx context.Context, name StepName, do func(context.Conte
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-	} else if gone := a.gone(); gone != nil {
+	} else if gone := a.gone(); gone != nil && name != StepSpawn { // that it ended is for the step that waits for it
 		err = gone
 	}
 	if err != nil {

@@ -91,14 +91,18 @@ func EachSent(n int, since map[string]Counts) func(map[string]Counts) bool {
 	}
 }
 
-// EachInFlight is a condition for Await: every kind has a request under way.
-func EachInFlight(now map[string]Counts) bool {
-	for _, c := range now {
-		if c.InFlight == 0 {
-			return false
+// UnderWay is a condition for Await: each of the kinds named has a request under
+// way. It is for kinds that take their time: of quick ones there may never be one
+// of each at once.
+func UnderWay(kinds ...string) func(map[string]Counts) bool {
+	return func(now map[string]Counts) bool {
+		for _, k := range kinds {
+			if now[k].InFlight == 0 {
+				return false
+			}
 		}
+		return true
 	}
-	return true
 }
 
 func (r *Run) notify() {
