@@ -218,6 +218,9 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		s.view.rolledBack++
 		s.mu.Unlock()
 		s.enter(back, "")
+		s.mu.Lock()
+		s.view.since = time.Now().Add(-a.old.servedFor()) // it has served all the time
+		s.mu.Unlock()
 	default:
 		if a.old != nil {
 			a.old.leave(handover.Drain, s.config.DrainTimeout) // it lives, but did not resume

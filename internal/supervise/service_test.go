@@ -162,6 +162,7 @@ func TestRollback(t *testing.T) {
 			r := start(t, cfg)
 			old := r.get("/")
 			stop, lost := r.hammer()
+			began := time.Now()
 			report := r.restart(client.RestartRequest{})
 			stop()
 			if report.Outcome != client.RolledBack || c.step != "" && report.FailedStep != c.step || !strings.Contains(report.Reason, c.reason) {
@@ -176,7 +177,7 @@ func TestRollback(t *testing.T) {
 			if l := lost(); c.step != "probation" && len(l) > 0 {
 				t.Errorf("lost %d: %v", len(l), l[0])
 			}
-			if st := r.status(); st.State != client.Serving || st.RolledBack != 1 || len(st.Generations) != 1 {
+			if st := r.status(); st.State != client.Serving || st.RolledBack != 1 || len(st.Generations) != 1 || st.Since.After(began) {
 				t.Errorf("status %+v", st)
 			}
 		})
