@@ -9,9 +9,8 @@ import (
 	"github.com/segue-go/segue/handover"
 )
 
-// Event is something that happened in the life of a service, one of the types
-// of this package that implement it. String is one line
-// for people.
+// Event is something that happened in the life of a service: one of the types of
+// this package that implement it. String is one line for people.
 type Event interface {
 	fmt.Stringer
 	isEvent()

@@ -106,7 +106,7 @@ func (d *drain) run(ctx context.Context) error {
 	for i, s := range m.app.servers {
 		wg.Go(func() { errs[i] = d.server(ctx, s) })
 	}
-	stopTelling := d.tell(ctx, began)
+	stopTelling := d.tell(began)
 	wg.Wait()
 	stopTelling()
 	m.note(Step{Name: "drain", Took: time.Since(began), Budget: m.opts.DrainTimeout})
@@ -263,7 +263,7 @@ func (d *drain) count() (inFlight int, served uint64) {
 }
 
 // tell says about once a second what is still waited for.
-func (d *drain) tell(ctx context.Context, began time.Time) (stop func()) {
+func (d *drain) tell(began time.Time) (stop func()) {
 	tick := time.NewTicker(waitTick)
 	done := make(chan struct{})
 	var wg sync.WaitGroup

@@ -40,9 +40,9 @@ func (t *Tracker) Cut() []Cut {
 }
 
 // CutIdle closes the connections that have been silent, or seen to be idle (by
-// CutIdle, Stats or InFlight), for at least d, and names them. Their clients were not told: one that asks in this very moment
-// finds its connection reset. It is for a server that leaves without a successor,
-// after it has refused for a while.
+// CutIdle, Stats or InFlight), for at least d, and names them. Their clients were
+// not told: one that asks in this very moment finds its connection reset. It is
+// for a server that leaves without a successor, after it has refused for a while.
 func (t *Tracker) CutIdle(d time.Duration) []Cut {
 	var cuts []Cut
 	cs, _ := t.all()

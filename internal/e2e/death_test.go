@@ -200,15 +200,21 @@ func (d aftermath) settle(old int, lost []client.Cut, more int) {
 				n++
 			}
 		}
-		if n == 0 || n > requests[path]+atTheDoor {
+		if n == 0 || n > requests[path]+onTheirWay {
 			t.Errorf("%d requests for %s are named, %d were lost", n, path, requests[path])
 		}
 	}
 }
 
-// atTheDoor is how many connections may have been accepted and not yet written
-// down, or have been answered and not yet struck out, when a process dies.
-const atTheDoor = 1
+// What the journal cannot know of the last moment. Each accept loop, of three
+// sockets, may have a connection that it has not written down yet. And the
+// workers of a slow kind beat in step, four near and four far: the answers of all
+// of them may be on their way at once, named although they arrive (GUARANTEES.md,
+// "Not promised").
+const (
+	atTheDoor  = 3
+	onTheirWay = 8
+)
 
 // fits checks that a lost request is named as what it was, unless the process
 // had not come to read it.

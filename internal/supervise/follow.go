@@ -18,7 +18,8 @@ const maxLine = 1 << 20
 
 // Follow writes the output of a generation to w, whole lines only; 0 is the
 // newest. With follow it goes on until ctx, the generation or the service ends,
-// and from 0 goes over to every later generation; label, if not nil, returns what stands before each line.
+// and from 0 goes over to every later generation; label, if not nil, returns what
+// stands before each line.
 func (s *Service) Follow(ctx context.Context, generation int, follow bool, label func(generation int) string, w io.Writer) error {
 	if !follow {
 		path, err := s.logs.find(generation)
