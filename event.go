@@ -54,6 +54,14 @@ type Waiting struct {
 // without having been told.
 type ConnectionCut struct{ Cut conns.Cut }
 
+// ConnectionsMoved is an Event: live connections go to another process, or have
+// come from one. It is told about once a second while they do, and at the end.
+type ConnectionsMoved struct {
+	Departed int   // so far
+	Arrived  int   // so far, from one process
+	Move     *Move // how the departure went, at its end; nil before
+}
+
 // TaskEnded is an Event: a task returned while the service goes on.
 type TaskEnded struct {
 	Task string
@@ -90,21 +98,22 @@ type Problem struct{ Err error }
 // Reported is an Event, the last one: the account of the whole leaving.
 type Reported struct{ Report Report }
 
-func (PhaseChanged) isEvent()   {}
-func (Listening) isEvent()      {}
-func (CheckFailed) isEvent()    {}
-func (SignalReceived) isEvent() {}
-func (StepEnded) isEvent()      {}
-func (Waiting) isEvent()        {}
-func (ConnectionCut) isEvent()  {}
-func (TaskEnded) isEvent()      {}
-func (HandoverStep) isEvent()   {}
-func (HandoverEnded) isEvent()  {}
-func (SuccessorLost) isEvent()  {}
-func (Reloaded) isEvent()       {}
-func (Goroutines) isEvent()     {}
-func (Problem) isEvent()        {}
-func (Reported) isEvent()       {}
+func (PhaseChanged) isEvent()     {}
+func (Listening) isEvent()        {}
+func (CheckFailed) isEvent()      {}
+func (SignalReceived) isEvent()   {}
+func (StepEnded) isEvent()        {}
+func (Waiting) isEvent()          {}
+func (ConnectionCut) isEvent()    {}
+func (ConnectionsMoved) isEvent() {}
+func (TaskEnded) isEvent()        {}
+func (HandoverStep) isEvent()     {}
+func (HandoverEnded) isEvent()    {}
+func (SuccessorLost) isEvent()    {}
+func (Reloaded) isEvent()         {}
+func (Goroutines) isEvent()       {}
+func (Problem) isEvent()          {}
+func (Reported) isEvent()         {}
 
 func (e PhaseChanged) String() string {
 	return e.To.String() + because(e.Reason)
@@ -133,6 +142,16 @@ func (e ConnectionCut) String() string {
 	c := e.Cut
 	return strings.Join(strings.Fields(fmt.Sprintf("cut %s connection of %s: %s %s %s (%v old)",
 		c.Kind, c.Remote, c.Reason, c.Method, c.Path, c.Age.Round(time.Millisecond))), " ")
+}
+
+func (e ConnectionsMoved) String() string {
+	switch {
+	case e.Move != nil && e.Move.String() != "":
+		return e.Move.String()
+	case e.Arrived > 0:
+		return "took over " + plural(e.Arrived, "connection")
+	}
+	return plural(e.Departed, "connection") + " moved"
 }
 
 func (e TaskEnded) String() string {

@@ -100,6 +100,12 @@ func TestEventTexts(t *testing.T) {
 		"cut http1 connection of 10.0.0.1:9: in flight GET /a (1s old)": ConnectionCut{conns.Cut{
 			Use: conns.Use{Kind: "http1", Method: "GET", Path: "/a", Remote: "10.0.0.1:9", Age: time.Second}, Reason: conns.ReasonInFlight}},
 		"cut http1 connection of 10.0.0.1:9: idle (0s old)": ConnectionCut{conns.Cut{Use: conns.Use{Kind: "http1", Remote: "10.0.0.1:9"}, Reason: conns.ReasonIdle}},
+		"2 connections moved":                               ConnectionsMoved{Departed: 2},
+		"took over 1 connection":                            ConnectionsMoved{Arrived: 1},
+		"moved 0 connections in 2ms; 3 stayed: TLS 1.2 (2), a (1)": ConnectionsMoved{Move: &Move{
+			Stayed: map[string]int{"TLS 1.2": 2, "a": 1}, MoveTook: 2 * time.Millisecond}},
+		"moved 412 connections (400 websocket, 12 sse) in 600ms, longest pause 8ms; 3 stayed: TLS 1.2": ConnectionsMoved{Departed: 412, Move: &Move{
+			Moved: map[string]int{"sse": 12, "websocket": 400}, Stayed: map[string]int{"TLS 1.2": 3}, MoveTook: 600 * time.Millisecond, LongestPause: 8 * time.Millisecond}},
 		`task "relay" ended`:                                    TaskEnded{Task: "relay"},
 		`task "relay" ended: no route`:                          TaskEnded{"relay", err},
 		"handover: trial …":                                     HandoverStep{handover.Step{Name: handover.StepTrial}},

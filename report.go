@@ -1,7 +1,9 @@
 package segue
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +44,95 @@ type Report struct {
 	Cut        []conns.Cut   `json:"cut,omitempty"`
 	CutMore    int           `json:"cut_more,omitempty"` // not named, for want of space on the wire to the supervisor
 	Stacks     string        `json:"stacks,omitempty"`   // of handlers that ignored the end of their request
+
+	Move                    // to the successor
+	Goodbyes map[string]int `json:"goodbyes,omitempty"` // connections that were told to come back, by how or why
+}
+
+// Move is the account of live connections that went to another process.
+type Move struct {
+	Moved        map[string]int `json:"moved,omitempty"`            // those that did, by kind
+	Stayed       map[string]int `json:"stayed,omitempty"`           // those that did not, by the reason why
+	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // 0: there was none
+	LongestPause time.Duration  `json:"longest_pause_ns,omitempty"` // in which one of them was not served
+}
+
+// Most that a report has of different reasons, and of the text of one.
+const (
+	maxReasons = 32
+	maxReason  = 200
+)
+
+// String is one line for people; "" if there was no connection to move.
+func (m Move) String() string {
+	if len(m.Moved)+len(m.Stayed) == 0 {
+		return ""
+	}
+	line := fmt.Sprintf("moved %s in %v", plural(total(m.Moved), "connection"), m.MoveTook.Round(time.Millisecond))
+	if len(m.Moved) > 0 {
+		line = fmt.Sprintf("moved %s (%s) in %v, longest pause %v", plural(total(m.Moved), "connection"), counts(m.Moved),
+			m.MoveTook.Round(time.Millisecond), m.LongestPause.Round(time.Millisecond))
+	}
+	if len(m.Stayed) > 0 {
+		line += fmt.Sprintf("; %d stayed: %s", total(m.Stayed), reasons(m.Stayed))
+	}
+	return line
+}
+
+// add counts n more under key. Reasons quote what others wrote: they must not
+// make a report of any size.
+func add(to *map[string]int, key string, n int) {
+	if len(key) > maxReason {
+		key = strings.ToValidUTF8(key[:maxReason], "")
+	}
+	if *to == nil {
+		*to = map[string]int{}
+	}
+	if _, known := (*to)[key]; !known && len(*to) >= maxReasons {
+		key = "other reasons"
+	}
+	(*to)[key] += n
+}
+
+func total(m map[string]int) (n int) {
+	for _, k := range m {
+		n += k
+	}
+	return n
+}
+
+// counts lists what was counted by kind.
+func counts(m map[string]int) string {
+	keys := ranked(m)
+	for i, k := range keys {
+		keys[i] = fmt.Sprintf("%d %s", m[k], k)
+	}
+	return strings.Join(keys, ", ")
+}
+
+// reasons lists what was counted by reason.
+func reasons(m map[string]int) string {
+	keys := ranked(m)
+	for i, k := range keys {
+		if len(keys) > 1 {
+			keys[i] = fmt.Sprintf("%s (%d)", k, m[k])
+		}
+	}
+	return strings.Join(keys, ", ")
+}
+
+// ranked is the keys, the most frequent first.
+func ranked(m map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b))
+	})
+}
+
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // String is the report for people, several lines.
@@ -52,6 +143,12 @@ func (r Report) String() string {
 		if s.Error != "" {
 			fmt.Fprintf(&b, "\n  %s", s)
 		}
+	}
+	if line := r.Move.String(); line != "" {
+		fmt.Fprintf(&b, "\n  %s", line)
+	}
+	if len(r.Goodbyes) > 0 {
+		fmt.Fprintf(&b, "\n  told to come back: %s", reasons(r.Goodbyes))
 	}
 	for _, c := range r.Cut {
 		fmt.Fprintf(&b, "\n  %s", ConnectionCut{c})

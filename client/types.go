@@ -111,8 +111,8 @@ type Report struct {
 	LostMore int   `json:"lost_more,omitempty"` // that many more could not be named
 }
 
-// Step is one step of a restart: spawn, ready, trial, switch, probation, drain
-// or rollback.
+// Step is one step of a restart: spawn, ready, trial, switch, probation, move,
+// drain or rollback.
 type Step struct {
 	Name  string        `json:"name"`
 	Began time.Time     `json:"began"`
@@ -121,8 +121,8 @@ type Step struct {
 	Error string        `json:"error,omitempty"`
 }
 
-// Drain is how a generation left, as far as it is known: InFlight to Cut are
-// what it said itself.
+// Drain is how a generation left, as far as it is known: what comes after Told
+// is what it said itself.
 type Drain struct {
 	Took     time.Duration `json:"took_ns"`
 	Exit     string        `json:"exit"`   // how its process ended
@@ -132,6 +132,12 @@ type Drain struct {
 	Finished int           `json:"finished"`
 	Cut      []Cut         `json:"cut,omitempty"`
 	CutMore  int           `json:"cut_more,omitempty"` // that it could not name
+
+	Moved        map[string]int `json:"moved,omitempty"`            // live connections that went on in another generation, by kind
+	Stayed       map[string]int `json:"stayed,omitempty"`           // those that could not, by the reason why
+	Goodbyes     map[string]int `json:"goodbyes,omitempty"`         // connections that were told to come back, by how or why
+	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // part of Took
+	LongestPause time.Duration  `json:"longest_pause_ns,omitempty"` // of one connection that moved
 }
 
 // Cut is a request, or a connection without one, that was cut off: at the end of

@@ -58,15 +58,17 @@ type Restart struct {
 // StepName names a step of a restart.
 type StepName string
 
-// The steps, in order. StepDrain belongs to the old generation and comes after
-// Run has returned: whoever owns it appends it to the report. StepRollback comes
-// after the step that failed, in place of the rest.
+// The steps, in order. StepMove and StepDrain belong to the generation that
+// leaves and come after Run has returned: whoever owns it appends them to the
+// report, StepMove only if live connections were to move. StepRollback comes after
+// the step that failed, in place of the rest; a StepMove after it is the way back.
 const (
 	StepSpawn     StepName = "spawn"
 	StepReady     StepName = "ready"
 	StepTrial     StepName = "trial"
 	StepSwitch    StepName = "switch"
 	StepProbation StepName = "probation"
+	StepMove      StepName = "move"
 	StepDrain     StepName = "drain"
 	StepRollback  StepName = "rollback"
 )

@@ -25,6 +25,7 @@ func reportLines(st style, r client.Report) []string {
 	lines = append(lines, lostLines(r)...)
 	if r.Drain != nil {
 		lines = append(lines, drainLines(r.From, *r.Drain)...)
+		lines = append(lines, moveLines(*r.Drain)...)
 	}
 	if len(r.Output) > 0 && r.To != nil {
 		add("last output of generation %d:", r.To.Number)
