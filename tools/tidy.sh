@@ -1,5 +1,5 @@
 #!/bin/sh
-# tools/tidy.sh [-e] DIR... - `go mod tidy` for a module of this repository that requires the root module.
+# tools/tidy.sh [-e] DIR... - `go mod tidy` for modules of this repository that require the root module (or contrib/gin).
 #
 # Such a module says `require github.com/segue-go/segue v0.0.0`, which exists nowhere but in go.work, and `go mod tidy`
 # does not read go.work (golang/go#50750). It gets the replacement from a copy of go.mod that lives for as long as this
@@ -19,9 +19,10 @@ for dir in "$@"; do
 		cp go.mod .tidy.mod
 		if [ -f go.sum ]; then cp go.sum .tidy.sum; fi
 		export GOWORK=off GOFLAGS=-modfile=.tidy.mod
-		go mod edit -require=github.com/segue-go/segue@v0.0.0 -replace=github.com/segue-go/segue="$root" .tidy.mod
+		go mod edit -require=github.com/segue-go/segue@v0.0.0 -replace=github.com/segue-go/segue="$root" \
+			-replace=github.com/segue-go/segue/contrib/gin="$root/contrib/gin" .tidy.mod
 		go mod tidy $flags
-		go mod edit -dropreplace=github.com/segue-go/segue .tidy.mod
+		go mod edit -dropreplace=github.com/segue-go/segue -dropreplace=github.com/segue-go/segue/contrib/gin .tidy.mod
 		mv .tidy.mod go.mod
 		mv .tidy.sum go.sum
 	)

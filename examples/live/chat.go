@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	gorilla "github.com/gorilla/websocket"
+
+	"github.com/segue-go/segue/conns"
+)
+
+// Line is one line of a room, with how many were in it then.
+type Line struct {
+	N      int    `json:"n"`
+	Text   string `json:"text"`
+	Online int    `json:"online"`
+}
+
+// Chat is rooms in memory. What is said in a room exists nowhere else, so its
+// members must never be in two processes: each room is a group.
+type Chat struct {
+	mu    sync.Mutex
+	rooms map[string]*Room
+}
+
+func NewChat() *Chat { return &Chat{rooms: map[string]*Room{}} }
+
+// Room is one of them. Its exported fields are what moves.
+type Room struct {
+	mu      sync.Mutex
+	members map[*gorilla.Conn]bool
+	online  int
+	moved   int // the last line that members who have moved here have had
+
+	N       int    // lines so far
+	History []Line // the last of them
+}
+
+const history = 1000 // lines that a room remembers
+
+// Serve answers GET /chat/:room: who joins gets the last ten lines and everything
+// that is said from then on.
+func (c *Chat) Serve(w http.ResponseWriter, r *http.Request, name string) {
+	group := conns.Group(r.Context(), "chat/"+name)
+	room := c.room(name, group)
+	_, moved := conns.Resumed(r.Context())
+	ws, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer ws.Close()
+	room.join(ws, moved)
+	defer room.leave(ws)
+	for {
+		_, text, err := ws.ReadMessage()
+		if err != nil {
+			return
+		}
+		room.say(string(text))
+	}
+}
+
+// room finds a room, or opens it with what it was in the process it comes from.
+func (c *Chat) room(name string, group *conns.Members) *Room {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	room := c.rooms[name]
+	if room == nil {
+		room = &Room{members: map[*gorilla.Conn]bool{}}
+		if state, moved := group.Resumed(); moved {
+			_ = json.Unmarshal(state, room)
+			room.moved = room.N
+		}
+		c.rooms[name] = room
+	}
+	group.Save(room.save)
+	return room
+}
+
+// save is called when no member can say anything. What has been said was written
+// to every member: say does that under the lock.
+func (r *Room) save() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state, _ := json.Marshal(r) // cannot fail
+	return state
+}
+
+// join counts a member. In the process to which it moved that is done again, and
+// in the one it left leave is not called, so the count is right in both.
+func (r *Room) join(ws *gorilla.Conn, moved bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.online++
+	r.members[ws] = true
+	had := max(0, r.N-10)
+	if moved {
+		had = r.moved
+	}
+	for _, line := range r.History {
+		if line.N > had {
+			write(ws, line)
+		}
+	}
+}
+
+func (r *Room) leave(ws *gorilla.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.online--
+	delete(r.members, ws)
+}
+
+func (r *Room) say(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.N++
+	line := Line{r.N, text, r.online}
+	r.History = append(r.History, line)
+	if len(r.History) > history {
+		r.History = r.History[1:]
+	}
+	for ws := range r.members {
+		write(ws, line)
+	}
+}
+
+// write gives up a member that takes nothing for a second: the others wait for it.
+func write(ws *gorilla.Conn, line Line) {
+	ws.SetWriteDeadline(time.Now().Add(time.Second))
+	if err := ws.WriteJSON(line); err != nil {
+		ws.Close() // its Read fails, and it leaves
+	}
+}
