@@ -37,7 +37,8 @@ const (
 	Pause   Verb = "PAUSE"   // gates are shut, reversibly
 	Resume  Verb = "RESUME"  // gates are open again
 	Proven  Verb = "PROVEN"  // the probation is over: no journal is kept any more
-	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit
+	Adopt   Verb = "ADOPT"   // take over the live connections of process FROM, which come over the descriptor (see Arrival)
+	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit. With a descriptor live connections move to process TO
 	Reload  Verb = "RELOAD"  // configuration was read again
 	Stop    Verb = "STOP"    // leave for good, nobody follows; answered at once, the end is the exit
 )

@@ -72,3 +72,18 @@ func NewSoloLock() (*os.File, error) { return nil, unsupported("serialise solo t
 
 func reopen(f *os.File) (*os.File, error) { return nil, unsupported("serialise solo tasks") }
 func tryLock(f *os.File) (bool, error)    { return false, unsupported("serialise solo tasks") }
+
+// MovePair needs Linux; elsewhere the error wraps [errors.ErrUnsupported].
+func MovePair() (a, b *os.File, err error) { return nil, nil, unsupported("move connections") }
+
+const moveControlSize = 0
+
+func prepareMove(*net.UnixConn) error { return unsupported("move connections") }
+func raiseFileLimit() error           { return unsupported("move connections") }
+func closeAll([]int)                  {}
+
+func readMove(*net.UnixConn, []byte, []byte, int) (int, []int, error) {
+	return 0, nil, unsupported("move connections")
+}
+
+func writeMove(*net.UnixConn, []byte, []int) error { return unsupported("move connections") }
