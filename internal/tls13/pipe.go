@@ -2,17 +2,16 @@ package tls13
 
 import (
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
 // stream carries bytes in one direction, in memory and without limit.
 type stream struct {
-	mu    sync.Mutex
-	more  sync.Cond
-	data  []byte
-	ended bool
+	mu   sync.Mutex
+	more sync.Cond
+	data []byte
+	over error // what who reads gets where there is nothing, instead of waiting
 }
 
 // put never waits.
@@ -23,21 +22,20 @@ func (s *stream) put(p []byte) {
 	s.more.Broadcast()
 }
 
-// end says that from now on who reads does not wait for more.
-func (s *stream) end() {
+// end lets nobody wait for more: who reads gets err where there is nothing.
+func (s *stream) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = true
+	s.over = err
 	s.more.Broadcast()
 }
 
-// get reads. Where it would have to wait after end, it times out.
 func (s *stream) get(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.data) == 0 {
-		if s.ended {
-			return 0, os.ErrDeadlineExceeded
+		if s.over != nil {
+			return 0, s.over
 		}
 		s.more.Wait()
 	}
@@ -50,9 +48,14 @@ func (s *stream) get(p []byte) (int, error) {
 type end struct{ in, out *stream }
 
 func newPipe() (a, b *end) {
-	x, y := new(stream), new(stream)
-	x.more.L, y.more.L = &x.mu, &y.mu
+	x, y := newStream(), newStream()
 	return &end{x, y}, &end{y, x}
+}
+
+func newStream() *stream {
+	s := new(stream)
+	s.more.L = &s.mu
+	return s
 }
 
 func (e *end) Read(p []byte) (int, error)       { return e.in.get(p) }

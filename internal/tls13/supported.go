@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"os"
 	"sync"
 	"time"
 )
@@ -133,11 +134,12 @@ func handshake() (server, client *tls.Conn, wire *end, err error) {
 	})
 	done := make(chan error, 1)
 	go func() {
-		defer a.in.end() // from here on nobody waits for more
-		done <- client.Handshake()
+		err := client.Handshake()
+		a.in.end(os.ErrDeadlineExceeded) // nobody is left to wait for
+		done <- err
 	}()
 	err = server.Handshake()
-	a.out.end()
+	a.out.end(os.ErrDeadlineExceeded)
 	return server, client, a, errors.Join(err, <-done)
 }
 
