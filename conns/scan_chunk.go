@@ -51,6 +51,9 @@ func (c *chunkScanner) next(b []byte) (n int, data bool) {
 	return n, false
 }
 
+// last reports whether the chunk of size 0 has been seen.
+func (c *chunkScanner) last() bool { return c.step >= chunkLine && c.step <= chunkEnd }
+
 // framing is the step that one byte outside of the data leads to.
 func (c *chunkScanner) framing(b byte) chunkStep {
 	switch c.step {

@@ -26,6 +26,7 @@ const (
 type requestScanner struct {
 	state   scanState
 	upgrade bool // the last complete head has an Upgrade field
+	empty   bool // next took empty lines alone: the state is what it was, no request ended
 
 	step    headStep
 	name    uint8 // index in framingNames of the candidate
@@ -73,14 +74,15 @@ const (
 
 // next returns how many bytes at the start of b, which must not be empty, belong to
 // the request under way: at least one, and none beyond its end. Empty lines before a
-// request belong to none and leave scanStart as it is (RFC 9112, section 2.2):
-// net/http ignores up to four bytes of them, after a POST only.
+// request belong to none and leave scanStart as it is (RFC 9112, section 2.2). They
+// mean nothing: net/http ignores four bytes of them, but after a POST only.
 func (s *requestScanner) next(b []byte) (n int) {
 	if s.state == scanStart {
 		for n < len(b) && (b[n] == '\r' || b[n] == '\n') {
 			n++
 		}
 		if n > 0 {
+			s.empty = true
 			return n
 		}
 		*s = requestScanner{state: scanHead, upgrade: s.upgrade}

@@ -19,7 +19,6 @@ import (
 func scanRequests(t testing.TB, b []byte, cuts func() int) (ends []int, s requestScanner) {
 	for pos := 0; pos < len(b); {
 		piece := b[pos:min(len(b), pos+cuts())]
-		before := s.state
 		n := s.next(piece)
 		if n < 1 || n > len(piece) {
 			t.Fatalf("next(%q) = %d", piece, n)
@@ -28,8 +27,7 @@ func scanRequests(t testing.TB, b []byte, cuts func() int) (ends []int, s reques
 			t.Fatalf("next(%q) = %d, state %d", piece, n, s.state)
 		}
 		pos += n
-		blank := before == scanStart && len(bytes.Trim(piece[:n], "\r\n")) == 0
-		if s.state == scanStart && !blank {
+		if s.state == scanStart && !s.empty {
 			ends = append(ends, pos)
 		}
 	}
