@@ -24,7 +24,8 @@ const busyPause = 20 * time.Millisecond
 // moveLink is one end of the socket pair. One goroutine receives, any may send.
 type moveLink struct {
 	conn *net.UnixConn
-	peer int // pid of the other side, 0 for any
+	peer int           // pid of the other side, 0 for any
+	wait time.Duration // for the other side to take a message
 
 	datagram, control []byte // the receiver's
 	assembly          moveAssembly
@@ -51,7 +52,7 @@ func newMoveLink(f *os.File, peer int) (*moveLink, error) {
 		c.Close()
 		return nil, fmt.Errorf("cannot move connections: %w", err)
 	}
-	return &moveLink{conn: u, peer: peer, control: make([]byte, moveControlSize),
+	return &moveLink{conn: u, peer: peer, wait: writeTimeout, control: make([]byte, moveControlSize),
 		datagram: make([]byte, frameSize+pieceSize+1), out: make([]byte, 0, frameSize+pieceSize)}, nil
 }
 
@@ -118,7 +119,7 @@ func (l *moveLink) send(m moveMessage) error {
 
 // write sends the datagrams of a message and says whether the first one went.
 func (l *moveLink) write(m moveMessage, head []byte, size int) (began bool, err error) {
-	deadline := time.Now().Add(writeTimeout)
+	deadline := time.Now().Add(l.wait)
 	l.conn.SetWriteDeadline(deadline)
 	parts, part, files := m.items, head, m.files
 	for size > 0 || len(files) > 0 {

@@ -90,7 +90,7 @@ type move struct {
 	arrival *Arrival
 	mu      sync.Mutex
 	servers map[string]*recorder
-	setup   func(*recorder)
+	opened  chan *recorder
 	ran     chan error
 }
 
@@ -100,7 +100,7 @@ func newMove(t testing.TB, setup func(*recorder)) *move {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &move{servers: map[string]*recorder{}, setup: setup, ran: make(chan error, 1)}
+	m := &move{servers: map[string]*recorder{}, opened: make(chan *recorder, 10), ran: make(chan error, 1)}
 	if m.Departure, err = NewDeparture(a, os.Getpid()); err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +113,10 @@ func newMove(t testing.TB, setup func(*recorder)) *move {
 				return nil, fmt.Errorf("there is %s", name)
 			}
 			r := &recorder{t: t, answer: answer, batches: map[uint64]*moved{}, taken: make(chan uint64, 1000), gone: make(chan struct{})}
-			if m.setup != nil {
-				m.setup(r)
+			if setup != nil {
+				setup(r)
 			}
+			m.opened <- r
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.servers[name] = r
