@@ -12,18 +12,32 @@ import (
 )
 
 // Conn is an accepted connection that is counted until it is closed and its
-// handlers have returned. Below net/http (and below TLS) it owns the socket.
+// handlers have returned, or until another process serves it. It owns the socket.
+// It is what net/http reads and writes, and over TLS what reads and writes tls.
 type Conn struct {
-	net.Conn
-	tracker *Tracker
-	serial  uint64          // in the order of admission, from 1
-	leaving <-chan struct{} // see Leaving
-	secure  bool            // under TLS: the first bytes are a handshake
+	net.Conn          // the socket
+	stream   net.Conn // what handlers read and write: the socket, or TLS over it
+	http     *HTTP    // nil under a Tracker that is used by itself
+	tracker  *Tracker
+	serial   uint64          // in the order of admission, from 1
+	leaving  <-chan struct{} // see Leaving
+	secure   bool            // under TLS: the first bytes are a handshake
 
 	// heard: a byte was read since the connection was accepted, or became idle.
 	// The hot path of Read is one load.
 	heard atomic.Bool
 	http2 atomic.Bool // kind is kindHTTP2, for those who have no time for mu
+
+	in       inbound
+	deadline deadline
+	gate     sync.Mutex // of a hold, and of live; taken before mu
+	hold     atomic.Pointer[hold]
+	live     atomic.Pointer[live]
+	members  atomic.Pointer[Members]
+	stays    atomic.Pointer[string] // why it cannot move; nil if it can
+
+	adopted bool    // it came from another process
+	arrival *replay // of an adopted one: for the first request
 
 	mu      sync.Mutex
 	state   http.ConnState
@@ -62,38 +76,39 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 
 // CloseWrite shuts down the writing side if the connection can.
 func (c *Conn) CloseWrite() error {
-	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	if cw, ok := c.stream.(interface{ CloseWrite() error }); ok && !c.moved() {
 		return cw.CloseWrite()
 	}
 	return errors.ErrUnsupported
 }
 
-// Read reads from the connection.
-func (c *Conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 && !c.heard.Load() {
-		c.heard.Store(true)
-	}
-	return n, err
-}
-
-// ReadFrom keeps sendfile(2) and splice(2): net/http uses them only if the
-// connection offers ReadFrom.
-func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := c.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
-	}
-	return io.Copy(struct{ io.Writer }{c.Conn}, r) // only Write: io.Copy would come back here
-}
-
-// Close closes the connection.
+// Close closes the connection. One that is served by another process remains
+// open.
 func (c *Conn) Close() error {
+	c.gate.Lock()
+	c.unanswered()
+	h := c.hold.Load()
+	if h != nil && !h.close() {
+		c.gate.Unlock()
+		return nil
+	}
+	c.gate.Unlock()
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	return c.shut(stream)
+}
+
+// sever closes the socket, and says nothing to the client.
+func (c *Conn) sever() error { return c.shut(c.Conn) }
+
+func (c *Conn) shut(stream io.Closer) error {
 	c.mu.Lock()
 	if c.journal != nil {
 		c.forget() // before its client can know: what was answered in full must not be named
 	}
 	c.mu.Unlock()
-	err := c.Conn.Close()
+	err := stream.Close()
 	c.mu.Lock()
 	if c.state != http.StateClosed {
 		c.state, c.since = http.StateClosed, c.tracker.now()
@@ -113,8 +128,18 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	if s == http.StateActive && !c.http2.Load() {
 		return http.StateActive
 	}
+	if s == http.StateNew && c.adopted {
+		return http.StateNew // it was new elsewhere
+	}
 	now := unseen
-	if s != http.StateIdle {
+	switch s {
+	case http.StateIdle:
+		c.in.idle()
+		c.live.Store(nil)
+	case http.StateHijacked:
+		c.hijack()
+		fallthrough
+	default:
 		now = c.tracker.now()
 	}
 	c.mu.Lock()
@@ -152,6 +177,23 @@ func (c *Conn) age(now time.Duration) time.Duration {
 	return now - c.since
 }
 
+// hijack is called between the last read and write of net/http and the first of
+// the hijacker.
+func (c *Conn) hijack() {
+	l := c.live.Load()
+	if l == nil {
+		c.in.mode = modePass
+		return
+	}
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	l.hijacked, l.req = true, nil
+	c.in.mode = modeMessages
+	if l.kind != kindWebSocket && l.in == nil {
+		c.in.mode = modePass
+	}
+}
+
 // speaksHTTP2 is called before the first frame, and before net/http's HTTP/2
 // reports any state.
 func (c *Conn) speaksHTTP2() {
@@ -174,6 +216,10 @@ func (c *Conn) begin(r *http.Request) *request {
 		}
 	}
 	k, now := kindOf(r), c.tracker.now()
+	if l := newLive(c, r, k); l != nil {
+		l.replay, c.arrival = c.arrival, nil
+		c.live.Store(l)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q.method, q.path, q.kind, q.since = r.Method, r.URL.Path, k, now

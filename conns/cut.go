@@ -34,7 +34,7 @@ func (t *Tracker) Cut() []Cut {
 			continue
 		}
 		cuts = append(cuts, c.uses()...)
-		c.Close()
+		c.sever()
 	}
 	return cuts
 }
@@ -49,7 +49,7 @@ func (t *Tracker) CutIdle(d time.Duration) []Cut {
 	for _, c := range cs {
 		if c.quietFor(d) {
 			cuts = append(cuts, c.uses()...)
-			c.Close()
+			c.sever()
 		}
 	}
 	return cuts

@@ -18,9 +18,11 @@ import (
 // for. If it is not upgraded, the next request on the connection is told.
 func (h *HTTP) Announce() {
 	h.rise(announced)
-	h.leave.Do(func() { close(h.leaving) })
+	h.tellLeaving()
 	h.goAway()
 }
+
+func (h *HTTP) tellLeaving() { h.leave.Do(func() { close(h.leaving) }) }
 
 // Leaving returns a channel that is closed by Announce, for handlers of streams
 // and of hijacked connections: they have to end by themselves. ctx is the
@@ -68,7 +70,8 @@ func (h *HTTP) goAway() {
 // wrong while this process is the one that accepts: announced, it serves such
 // connections until the next goAway; refusing, it answers first, see mark.
 func (h *HTTP) greet(c *Conn, before http.ConnState) {
-	if before == http.StateNew && h.waiting.Load() && h.phase.Load() == announced && c.http2.Load() {
+	p := h.phase.Load()
+	if before == http.StateNew && h.waiting.Load() && (p == announced || p == departing) && c.http2.Load() {
 		h.goAway()
 	}
 }

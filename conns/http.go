@@ -2,7 +2,6 @@ package conns
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -23,6 +22,14 @@ type HTTP struct {
 	leave   sync.Once
 	leaving chan struct{}
 
+	groups   groups
+	departed atomic.Bool // something has moved
+	over     atomic.Bool // Shutdown was called: nothing is forwarded any more
+
+	opened  sync.Once
+	serving chan struct{} // closed when gate is set
+	gate    *Gate         // of the first listener
+
 	setup    sync.Once
 	setupErr error
 	goodbye  atomic.Pointer[http.Server] // says GOAWAY; nil if its HTTP/2 is not ours
@@ -30,7 +37,8 @@ type HTTP struct {
 
 // The phases of an HTTP, in their order.
 const (
-	serving int32 = iota
+	open int32 = iota
+	departing
 	announced
 	refusing
 )
@@ -42,7 +50,8 @@ const (
 // Hooks and hijackers get a *Conn, or a *tls.Conn over one, where they would have
 // got a *net.TCPConn; see [Conn.NetConn].
 func NewHTTP(srv *http.Server) *HTTP {
-	h := &HTTP{srv: srv, leaving: make(chan struct{})}
+	h := &HTTP{srv: srv, leaving: make(chan struct{}), serving: make(chan struct{})}
+	h.tracker.conns = make(map[*Conn]struct{})
 
 	next := srv.Handler
 	if next == nil {
@@ -79,14 +88,18 @@ func (h *HTTP) Serve(ln net.Listener) error {
 	if h.setupErr != nil {
 		return h.setupErr
 	}
-	serve := h.srv.Serve
-	t := h.srv.TLSConfig
-	secure := t != nil && (len(t.Certificates) > 0 || t.GetCertificate != nil || t.GetConfigForClient != nil)
-	if secure {
-		serve = func(ln net.Listener) error { return h.srv.ServeTLS(ln, "", "") }
+	gate, ok := ln.(*Gate)
+	if !ok {
+		gate = NewGate(ln)
 	}
-	err := serve(noTLS{h.tracker.listener(ln, func(c *Conn) {
-		c.kind, c.leaving, c.secure = kindHTTP1, h.leaving, secure
+	h.opened.Do(func() {
+		h.gate = gate
+		close(h.serving)
+	})
+	config := h.tlsConfig()
+	err := h.srv.Serve(&entrance{h, gate, config, h.tracker.listener(gate, func(c *Conn) {
+		h.prepare(c)
+		c.secure = config != nil
 	})})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -98,7 +111,26 @@ func (h *HTTP) Serve(ln net.Listener) error {
 // every idle connection and drops requests that have been read and not begun.
 func (h *HTTP) Shutdown(ctx context.Context) error {
 	h.Announce() // srv.Shutdown does not reach HTTP/2, see goodbye
+	h.over.Store(true)
+	if h.phase.Load() >= departing && h.departed.Load() {
+		// The handlers of what has moved do not return, and net/http would wait for
+		// them.
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		h.srv.Shutdown(ended)
+		return h.srv.Close()
+	}
 	return h.srv.Shutdown(ctx)
+}
+
+// entry is where arriving connections are let in; nil if nothing is served.
+func (h *HTTP) entry() *Gate {
+	select {
+	case <-h.serving:
+		return h.gate
+	case <-time.After(replayWithin):
+		return nil
+	}
 }
 
 // Wait returns nil when no connection is left: all are closed, hijacked ones
@@ -133,11 +165,12 @@ type handler struct {
 }
 
 func (s *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if c, _ := r.Context().Value(connKey{}).(*Conn); c != nil {
+	c, _ := r.Context().Value(connKey{}).(*Conn)
+	if c != nil {
 		q := c.begin(r)
 		defer c.end(q)
 	}
-	if p := s.http.phase.Load(); p != serving {
+	if p := s.http.phase.Load(); p > departing || p == departing && c != nil && c.stays.Load() != nil {
 		s.http.mark(w, r, p)
 		if p == refusing {
 			s.http.refuse(w)
@@ -155,6 +188,10 @@ func owner(nc net.Conn) *Conn {
 		switch c := nc.(type) {
 		case *Conn:
 			return c
+		case secureConn:
+			return c.Conn
+		case wire:
+			return c.c
 		case interface{ UnencryptedNetConn() net.Conn }: // net/http's wrapper around h2c
 			nc = c.UnencryptedNetConn()
 		case interface{ NetConn() net.Conn }:
@@ -163,20 +200,4 @@ func owner(nc net.Conn) *Conn {
 			return nil
 		}
 	}
-}
-
-// noTLS ends Serve when the listener turns out to do TLS. net/http would take a
-// *Conn over a *tls.Conn for a plain connection: no HTTP/2, no Request.TLS.
-type noTLS struct{ *listener }
-
-func (l noTLS) Accept() (net.Conn, error) {
-	c, err := l.listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := c.(*Conn).Conn.(*tls.Conn); ok {
-		c.Close()
-		return nil, errors.New("conns: serve a TLS listener: give Serve the listener beneath it and set TLSConfig on the http.Server")
-	}
-	return c, nil
 }

@@ -1,6 +1,10 @@
 package conns
 
-import "context"
+import (
+	"context"
+	"net/http"
+	"strings"
+)
 
 // Movable says that this connection may go on in another process: what it means
 // is in its request and in what [Save] keeps. Without it a WebSocket, or anything
@@ -16,35 +20,74 @@ import "context"
 // compression that keeps a context from message to message cannot be rebuilt, and
 // is then negotiated without one (RFC 7692, section 7.1.1). Outside an HTTP it
 // does nothing. It may be called from any goroutine, more than once.
-func Movable(ctx context.Context) {}
+func Movable(ctx context.Context) {
+	c, l := liveOf(ctx)
+	if l == nil {
+		return
+	}
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	l.declared = true
+	if l.req != nil && l.kind == kindWebSocket {
+		withoutContext(l.req)
+	}
+}
+
+// liveOf returns the connection of a request if it can be more than requests and
+// answers.
+func liveOf(ctx context.Context) (*Conn, *live) {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	if c == nil {
+		return nil, nil
+	}
+	return c, c.live.Load()
+}
+
+// withoutContext has every offer of compression ask for messages that do not
+// depend on each other. A server may agree to that unasked (RFC 7692, sections
+// 7.1.1.1 and 7.1.1.2), so the client cannot object.
+func withoutContext(h http.Header) {
+	const key = "Sec-Websocket-Extensions"
+	var offers []string
+	for _, line := range h[key] {
+		for offer := range strings.SplitSeq(line, ",") {
+			offer = strings.TrimSpace(offer)
+			if strings.HasPrefix(offer, "permessage-deflate") {
+				for _, parameter := range []string{"server_no_context_takeover", "client_no_context_takeover"} {
+					if !strings.Contains(offer, parameter) {
+						offer += "; " + parameter
+					}
+				}
+			}
+			offers = append(offers, offer)
+		}
+	}
+	if offers != nil {
+		h[key] = []string{strings.Join(offers, ", ")}
+	}
+}
 
 // Save has state called when the connection is about to move, and what it returns
 // given to the new process, where [Resumed] returns it. Meanwhile no message of
 // the client is delivered, and what is written is kept for later; state may take
 // locks that a writer holds. A later Save replaces an earlier one. When state
 // panics, or takes longer than a second, the connection stays.
-func Save(ctx context.Context, state func() []byte) {}
+func Save(ctx context.Context, state func() []byte) {
+	if c, l := liveOf(ctx); l != nil {
+		c.gate.Lock()
+		l.save = state
+		c.gate.Unlock()
+	}
+}
 
 // Resumed reports whether this request is that of a connection which has moved
 // here, and returns what was saved, nil if nothing was.
-func Resumed(ctx context.Context) ([]byte, bool) { return nil, false }
-
-// Members is a group of connections that are never in two processes at once.
-type Members struct{}
-
-// Group makes the connection one of the named group: they stop, move and go on
-// together, or stay together if one of them cannot. The state of a group is
-// saved once. Names are those of one server. A connection belongs to one group
-// only, the last one named. It should be Movable as well.
-func Group(ctx context.Context, name string) *Members { return &Members{} }
-
-// Save is [Save] for the group as a whole: state is called when all its members
-// have stopped.
-func (m *Members) Save(state func() []byte) {}
-
-// Resumed is [Resumed] for the group: it reports whether the group has moved
-// here, to every member that moved with it, and to those that join it later.
-func (m *Members) Resumed() ([]byte, bool) { return nil, false }
+func Resumed(ctx context.Context) ([]byte, bool) {
+	if _, l := liveOf(ctx); l != nil && l.replay != nil {
+		return l.replay.state, true
+	}
+	return nil, false
+}
 
 // Framer finds where messages end in one direction of a protocol.
 type Framer interface {
@@ -57,4 +100,10 @@ type Framer interface {
 // Framing says how a hijacked connection that is not a WebSocket is made of
 // messages, as the client sends them and as it is sent them; without it such a
 // connection does not move. It must be called before the connection is hijacked.
-func Framing(ctx context.Context, in, out Framer) {}
+func Framing(ctx context.Context, in, out Framer) {
+	if c, l := liveOf(ctx); l != nil && l.kind == kindOther {
+		c.gate.Lock()
+		l.in, l.out.framer = in, out
+		c.gate.Unlock()
+	}
+}

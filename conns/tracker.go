@@ -38,18 +38,26 @@ func (t *Tracker) listener(ln net.Listener, prepare func(*Conn)) *listener {
 		t.conns = make(map[*Conn]struct{})
 	}
 	return &listener{Listener: ln, admit: func(nc net.Conn) net.Conn {
-		c := &Conn{Conn: nc, tracker: t, since: t.now()}
-		prepare(c)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.conns[c] = struct{}{}
-		if t.journal != nil {
-			c.recordTo(t.journal)
+		if c := owner(nc); c != nil {
+			return nc // it was admitted, and comes from its handshake
 		}
-		t.admitted++
-		c.serial = t.admitted
+		c := &Conn{Conn: nc, stream: nc, tracker: t, since: t.now()}
+		prepare(c)
+		t.admit(c)
 		return c
 	}}
+}
+
+// admit begins to count c.
+func (t *Tracker) admit(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns[c] = struct{}{}
+	if t.journal != nil {
+		c.recordTo(t.journal)
+	}
+	t.admitted++
+	c.serial = t.admitted
 }
 
 type listener struct {
@@ -81,6 +89,9 @@ func (t *Tracker) remove(c *Conn) {
 		return
 	}
 	delete(t.conns, c)
+	if m := c.members.Load(); m != nil {
+		m.part(c)
+	}
 	c.mu.Lock()
 	t.begun += c.begun
 	c.mu.Unlock()

@@ -1,0 +1,118 @@
+package conns
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/segue-go/segue/internal/tls13"
+)
+
+// adopt makes a connection of a parcel and its descriptor, which is adopt's. It
+// is held until its hold is decided.
+func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, error) {
+	p, err := decodeParcel(data)
+	if err != nil {
+		closeDescriptor(fd)
+		return nil, err
+	}
+	socket, err := adoptSocket(fd, p.network, p.local, p.remote)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := h.resume(socket, p)
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	c := &Conn{Conn: socket, stream: stream, tracker: &h.tracker, since: unseen, state: http.StateIdle, adopted: true}
+	h.prepare(c)
+	c.secure = p.tls != nil
+	c.in.held = append(p.head, p.carry...)
+	c.deadline.waiting = !p.fresh
+	if idle := idleTimeout(h.srv); idle > 0 {
+		c.deadline.idle = time.Now().Add(idle)
+	}
+	if p.head != nil {
+		c.arrival = &replay{state: p.state, want: p.answer, swallowing: true, judge: judge}
+	}
+	hold := newHold(c, nil)
+	hold.told = true // it is quiet by birth
+	c.hold.Store(hold)
+	if p.group != "" {
+		m := h.groups.join(c, p.group)
+		m.arrive(p.groupState)
+	}
+	h.tracker.admit(c)
+	return c, nil
+}
+
+// resume goes on with TLS where the other process was.
+func (h *HTTP) resume(socket net.Conn, p *parcel) (net.Conn, error) {
+	config := h.tlsConfig()
+	switch {
+	case p.tls == nil && config == nil:
+		return socket, nil
+	case p.tls == nil:
+		return nil, errors.New("it speaks no TLS, and this server does")
+	case config == nil:
+		return nil, errors.New("it speaks TLS, and this server does not")
+	}
+	var state tls13.State
+	if err := state.UnmarshalBinary(p.tls); err != nil {
+		return nil, err
+	}
+	clear(p.tls)
+	stream, err := tls13.Resume(socket, state, config)
+	if err != nil {
+		return nil, fmt.Errorf("its TLS cannot be continued: %w", err)
+	}
+	return stream, nil
+}
+
+func idleTimeout(srv *http.Server) time.Duration {
+	if srv.IdleTimeout != 0 {
+		return srv.IdleTimeout
+	}
+	return srv.ReadTimeout
+}
+
+// face is the connection as net/http is to see it.
+func (c *Conn) face() net.Conn {
+	if c.secure {
+		return secureConn{c}
+	}
+	return c
+}
+
+// unanswered is called when a connection is closed: a replay that ends so is
+// refused. It needs Conn.gate.
+func (c *Conn) unanswered() {
+	const reason = "was closed without an answer when it was served again"
+	if l := c.live.Load(); l != nil && l.replay != nil {
+		l.replay.verdict(reason)
+	} else if c.arrival != nil {
+		c.arrival.verdict(reason)
+	}
+}
+
+// grantStream takes an event stream for served whose handler runs and has not
+// answered yet.
+func (c *Conn) grantStream() {
+	l := c.live.Load()
+	if l == nil || l.kind != kindSSE || l.replay == nil {
+		return
+	}
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	l.replay.verdict("")
+}
+
+// hearLate has written what the other process had to say.
+func (c *Conn) hearLate(data []byte) {
+	if l := c.live.Load(); l != nil && len(data) > 0 {
+		c.say(l, data)
+	}
+}

@@ -1,0 +1,637 @@
+package conns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Departed is the account of a departure.
+type Departed struct {
+	Moved   map[string]int `json:"moved,omitempty"`  // connections that went on, by kind
+	Stayed  map[string]int `json:"stayed,omitempty"` // those that did not, by reason
+	Batches int            `json:"batches,omitempty"`
+	Took    time.Duration  `json:"took_ns"`           // until the last one had moved
+	Pause   time.Duration  `json:"longest_pause_ns"`  // that one connection was held for
+	Failure string         `json:"failure,omitempty"` // why it ended early; what had not moved by then stayed
+}
+
+const (
+	firstBatch    = 8 // to see whether the other side takes anything
+	batchSize     = 64
+	mostFlying    = 2                // batches that wait for a verdict
+	batchDelay    = time.Millisecond // that a quiet connection waits for others
+	departTick    = 20 * time.Millisecond
+	quietWithin   = 50 * time.Millisecond // else it is thawed, and tried again later
+	firstRetry    = 100 * time.Millisecond
+	mostRetry     = 2 * time.Second
+	verdictWithin = 5 * time.Second
+	saveWithin    = time.Second
+	mostRefusals  = 8 // paths that were refused, before nothing is tried any more
+)
+
+// Depart moves every connection that can be moved to the other end of carrier: at
+// once those that have nothing under way, the others when they have. It returns
+// when none is left of which that can be expected, when ctx ends, or when carrier
+// fails; a connection that has not moved then goes on here, untouched. Clients of
+// HTTP/2 are sent a GOAWAY, and those of HTTP/1 that cannot move are told with
+// their next answer. It must be called once, when this process has stopped to
+// accept; carrier must remain usable until Shutdown, since what old handlers go
+// on to write is forwarded.
+func (h *HTTP) Depart(ctx context.Context, carrier Carrier) Departed {
+	h.rise(departing)
+	h.tellLeaving()
+	h.goAway()
+	d := &departure{
+		h: h, carrier: carrier, began: time.Now(),
+		known: make(map[*Conn]*traveller), armed: make(map[*hold]*traveller), flying: make(map[uint64]*batch),
+		refused: make(map[string]bool), verdicts: make(chan verdict, 1), signal: make(chan struct{}, 1),
+		account: Departed{Moved: map[string]int{}, Stayed: map[string]int{}},
+	}
+	d.run(ctx)
+	return d.account
+}
+
+// departure is one Depart. It belongs to the goroutine of that.
+type departure struct {
+	h       *HTTP
+	carrier Carrier
+	began   time.Time
+	account Departed
+	failed  error
+
+	known   map[*Conn]*traveller
+	queue   []*traveller         // to be armed
+	scanned time.Time            // when queue was last filled
+	armed   map[*hold]*traveller // not quiet yet
+	waiting int                  // of those, the ones that should be quiet at once
+	ready   []*hold
+	since   time.Time // when ready got its first
+	groups  []*groupMove
+
+	next     uint64
+	flying   map[uint64]*batch
+	awaiting bool // a verdict
+	verdicts chan verdict
+
+	refused map[string]bool // paths
+
+	mu     sync.Mutex
+	told   []*hold // quiet, or closed, and not looked at
+	signal chan struct{}
+}
+
+// traveller is a connection that a departure has looked at.
+type traveller struct {
+	c     *Conn
+	busy  bool // it was armed in the middle of a request
+	tries int
+	next  time.Time // not to be armed before
+	until time.Time // to be quiet by then; zero for a busy one
+	group *groupMove
+}
+
+// groupMove is a group that is to be quiet as a whole.
+type groupMove struct {
+	members *Members
+	holds   []*hold
+	left    int // that are not quiet
+	void    bool
+}
+
+type batch struct {
+	holds []*hold
+	sent  time.Time
+}
+
+type verdict struct {
+	batch    uint64
+	refusals []string
+	err      error
+}
+
+func (d *departure) run(ctx context.Context) {
+	tick := time.NewTicker(departTick)
+	defer tick.Stop()
+	var soon <-chan time.Time
+	for {
+		d.collect()
+		d.recruit()
+		soon = d.dispatch()
+		if d.failed != nil || ctx.Err() != nil || d.finished() {
+			break
+		}
+		select {
+		case <-d.signal:
+		case v := <-d.verdicts:
+			d.judge(v)
+		case <-tick.C:
+			d.expire()
+		case <-soon:
+		case <-ctx.Done():
+		}
+	}
+	d.settle()
+	if d.failed != nil {
+		d.account.Failure = d.failed.Error()
+	}
+	for c := range d.known {
+		if reason := c.reason(); reason != "" && !c.closed() && !c.moved() {
+			d.account.Stayed[reason]++
+		}
+	}
+}
+
+// settle waits for the verdicts that are due, and thaws the rest.
+func (d *departure) settle() {
+	if len(d.flying) > 0 {
+		d.carrier.Stop()
+		for d.failed == nil || d.awaiting {
+			d.await()
+			d.judge(<-d.verdicts)
+		}
+	}
+	d.collect()
+	for _, b := range d.flying {
+		d.thaw(b.holds)
+	}
+	d.thaw(d.ready)
+	for h := range d.armed {
+		h.thaw()
+	}
+	for _, g := range d.groups {
+		d.thaw(g.holds)
+	}
+}
+
+func (d *departure) thaw(holds []*hold) {
+	for _, h := range holds {
+		h.thaw()
+	}
+}
+
+// tell is called by connections, with their gate held.
+func (d *departure) tell(h *hold) {
+	h.quietAt = time.Now()
+	d.mu.Lock()
+	d.told = append(d.told, h)
+	d.mu.Unlock()
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// collect takes note of what has become quiet.
+func (d *departure) collect() {
+	d.mu.Lock()
+	told := d.told
+	d.told = nil
+	d.mu.Unlock()
+	for _, h := range told {
+		t, ok := d.armed[h]
+		if !ok {
+			continue // it was given up in the same moment
+		}
+		d.disarm(h, t)
+		if g := t.group; g != nil {
+			g.left--
+			continue
+		}
+		if len(d.ready) == 0 {
+			d.since = time.Now()
+		}
+		d.ready = append(d.ready, h)
+	}
+}
+
+func (d *departure) disarm(h *hold, t *traveller) {
+	delete(d.armed, h)
+	if !t.busy {
+		d.waiting--
+	}
+}
+
+// recruit arms connections, as many as can be dealt with soon.
+func (d *departure) recruit() {
+	if len(d.queue) == 0 && time.Since(d.scanned) >= departTick {
+		d.scan()
+	}
+	window := mostFlying * batchSize
+	if d.account.Batches == 0 {
+		window = firstBatch
+	}
+	inHand := 0
+	for _, b := range d.flying {
+		inHand += len(b.holds)
+	}
+	for len(d.queue) > 0 && (d.waiting+len(d.ready)+inHand < window || d.queue[0].busy) {
+		t := d.queue[0]
+		d.queue = d.queue[1:]
+		if t.c.hold.Load() != nil {
+			continue
+		}
+		if m := t.c.members.Load(); m != nil {
+			d.armGroup(m)
+		} else {
+			d.arm(t, nil)
+		}
+	}
+}
+
+func (d *departure) arm(t *traveller, g *groupMove) *hold {
+	t.until, t.group = time.Time{}, g
+	if !t.busy {
+		t.until = time.Now().Add(quietWithin)
+		d.waiting++
+	}
+	h := newHold(t.c, d.tell)
+	d.armed[h] = t
+	t.c.arm(h)
+	return h
+}
+
+// armGroup arms all members, if all of them can move.
+func (d *departure) armGroup(m *Members) {
+	g := &groupMove{members: m}
+	var ts []*traveller
+	for _, c := range m.all() {
+		p, reason := c.prospect()
+		if p == never {
+			for _, c := range m.all() {
+				c.stay("its group stays: " + reason)
+			}
+			return
+		}
+		t := d.known[c]
+		if t == nil {
+			t = &traveller{c: c}
+			d.known[c] = t
+		}
+		if p == notYet || c.hold.Load() != nil || time.Now().Before(t.next) {
+			return // later, with the others
+		}
+		ts = append(ts, t)
+	}
+	for _, t := range ts {
+		t.busy = false
+		g.holds = append(g.holds, d.arm(t, g))
+	}
+	g.left = len(g.holds)
+	d.groups = append(d.groups, g)
+}
+
+// scan looks through all connections. Those that are served by different routes
+// come first, so that the first batch shows what the other side takes.
+func (d *departure) scan() {
+	d.scanned = time.Now()
+	cs, _ := d.h.tracker.all()
+	var first, rest []*traveller
+	paths := map[string]bool{}
+	for _, c := range cs {
+		t := d.known[c]
+		if t == nil {
+			t = &traveller{c: c}
+			d.known[c] = t
+		}
+		if c.hold.Load() != nil || d.scanned.Before(t.next) {
+			continue
+		}
+		p, reason := c.prospect()
+		l := c.live.Load()
+		if l != nil && (p == ripe || p == busy) && (d.refused[l.path] || len(d.refused) > mostRefusals) {
+			p, reason = never, reasonRefused
+		}
+		switch {
+		case p == never:
+			c.stay(reason)
+		case p == notYet:
+		case l != nil && !paths[l.path] && len(first) < firstBatch:
+			paths[l.path] = true
+			first = append(first, t)
+		default:
+			t.busy = p == busy
+			rest = append(rest, t)
+		}
+	}
+	d.queue = append(first, rest...)
+}
+
+// finished reports that there is nothing to wait for.
+func (d *departure) finished() bool {
+	if len(d.queue)+len(d.armed)+len(d.ready)+len(d.flying)+len(d.groups) > 0 {
+		return false
+	}
+	cs, _ := d.h.tracker.all()
+	for _, c := range cs {
+		if p, _ := c.prospect(); p != never && c.stays.Load() == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// expire gives up on connections that do not become quiet, until later.
+func (d *departure) expire() {
+	now := time.Now()
+	for h, t := range d.armed {
+		if t.until.IsZero() || now.Before(t.until) {
+			continue
+		}
+		if t.group != nil {
+			t.group.void = true
+			continue
+		}
+		d.giveUp(h, t)
+	}
+	groups := d.groups
+	d.groups = nil
+	for _, g := range groups {
+		if !g.void {
+			d.groups = append(d.groups, g)
+			continue
+		}
+		for _, h := range g.holds {
+			if t, ok := d.armed[h]; ok {
+				d.giveUp(h, t)
+			}
+			h.thaw()
+		}
+	}
+	for id, b := range d.flying {
+		if now.Sub(b.sent) > verdictWithin {
+			d.failed = fmt.Errorf("the new process did not say within %v whether it serves batch %d", verdictWithin, id)
+		}
+	}
+}
+
+func (d *departure) giveUp(h *hold, t *traveller) {
+	d.disarm(h, t)
+	t.next = time.Now().Add(min(firstRetry<<min(t.tries, 10), mostRetry))
+	t.tries++
+	h.thaw()
+}
+
+// dispatch sends what is ready. If that is to wait for more, it returns when to
+// look again.
+func (d *departure) dispatch() <-chan time.Time {
+	groups := d.groups
+	d.groups = nil
+	for _, g := range groups {
+		if g.left == 0 && !g.void && len(d.flying) < mostFlying {
+			d.send(g.holds, g.members)
+		} else {
+			d.groups = append(d.groups, g)
+		}
+	}
+	for len(d.ready) > 0 && len(d.flying) < mostFlying && d.failed == nil {
+		if d.account.Batches == 0 && len(d.flying) > 0 {
+			return nil // the first verdict decides
+		}
+		if len(d.ready) < batchSize && d.waiting > 0 {
+			if left := batchDelay - time.Since(d.since); left > 0 {
+				return time.After(left)
+			}
+		}
+		n := min(len(d.ready), batchSize)
+		holds := d.ready[:n:n]
+		d.ready = d.ready[n:]
+		d.since = time.Now()
+		d.send(holds, nil)
+	}
+	return nil
+}
+
+// send sends a batch, or a group.
+func (d *departure) send(holds []*hold, m *Members) {
+	var parcels [][]byte
+	var fds []int
+	var sent []*hold
+	var groupState []byte
+	if m != nil {
+		var err error
+		if groupState, err = m.pack(); err != nil {
+			for _, h := range holds {
+				h.c.stay(err.Error())
+			}
+			d.thaw(holds)
+			return
+		}
+	}
+	for _, h := range holds {
+		p, fd, err := h.pack()
+		switch {
+		case err == nil:
+		case errors.Is(err, errGone):
+			continue
+		case m != nil:
+			for _, h := range holds {
+				h.c.stay("its group stays: " + err.Error())
+			}
+			d.thaw(holds)
+			return
+		default:
+			h.c.stay(err.Error())
+			h.thaw()
+			continue
+		}
+		if m != nil {
+			p.group, p.groupState = m.name, groupState
+			groupState = nil // once
+		}
+		parcels, fds, sent = append(parcels, p.encode()), append(fds, fd), append(sent, h)
+	}
+	if len(sent) == 0 {
+		return
+	}
+	d.next++
+	if err := d.carrier.Send(d.next, m != nil, parcels, fds); err != nil {
+		d.thaw(sent)
+		d.failed = fmt.Errorf("cannot send %d connections: %w", len(sent), err)
+		return
+	}
+	for _, p := range parcels {
+		clear(p) // it may have held keys
+	}
+	d.flying[d.next] = &batch{holds: sent, sent: time.Now()}
+	d.await()
+}
+
+// await has one verdict waited for.
+func (d *departure) await() {
+	if d.awaiting {
+		return
+	}
+	d.awaiting = true
+	go func() {
+		b, refusals, err := d.carrier.Await()
+		d.verdicts <- verdict{b, refusals, err}
+	}()
+}
+
+// judge acts upon a verdict.
+func (d *departure) judge(v verdict) {
+	d.awaiting = false
+	b := d.flying[v.batch]
+	switch {
+	case v.err != nil:
+		d.failed = errors.Join(d.failed, fmt.Errorf("the new process is not there any more: %w", v.err))
+		return
+	case b == nil || len(v.refusals) != len(b.holds):
+		d.failed = errors.New("the new process answered what it was not asked")
+		return
+	}
+	delete(d.flying, v.batch)
+	late := make([][]byte, len(b.holds))
+	for i, h := range b.holds {
+		if v.refusals[i] == "" {
+			late[i] = h.takeLate()
+		}
+	}
+	goErr := d.carrier.Go(v.batch, late)
+	for i, h := range b.holds {
+		if reason := v.refusals[i]; reason != "" {
+			if l := h.c.live.Load(); l != nil {
+				d.refused[l.path] = true
+			}
+			h.c.stay(reasonRefused + ": " + reason)
+			h.thaw()
+			continue
+		}
+		d.account.Moved[h.c.kindName()]++
+		d.h.departed.Store(true)
+		h.leave(func(data []byte, end bool) {
+			if !d.h.over.Load() {
+				d.carrier.Late(v.batch, i, data, end)
+			}
+		})
+		delete(d.known, h.c)
+		d.account.Pause = max(d.account.Pause, time.Since(h.quietAt))
+	}
+	d.account.Batches++
+	d.account.Took = time.Since(d.began)
+	if goErr != nil { // it was served all the same: the end of the channel lets the other side go on
+		d.failed = errors.Join(d.failed, goErr)
+		return
+	}
+	if len(d.flying) > 0 {
+		d.await()
+	}
+}
+
+// prospect is whether a connection can move.
+type prospect uint8
+
+const (
+	ripe   prospect = iota // as soon as its reader is parked
+	busy                   // when its request was answered
+	notYet                 // it has to be looked at again
+	never
+)
+
+// Why a connection does not move.
+const (
+	reasonHTTP2      = "HTTP/2"
+	reasonTLS        = "TLS before 1.3"
+	reasonHijacked   = "hijacked without a request to serve again"
+	reasonUndeclared = "not declared movable"
+	reasonCompressed = "compression with context takeover"
+	reasonNoFraming  = "protocol without framing"
+	reasonNoIDs      = "event stream without ids"
+	reasonNotHTTP    = "not understood"
+	reasonRefused    = "refused by the new version"
+	reasonEnding     = "its protocol is at the end"
+)
+
+// prospect looks at the connection from outside.
+func (c *Conn) prospect() (prospect, string) {
+	if why := c.stays.Load(); why != nil {
+		return never, *why
+	}
+	c.mu.Lock()
+	state, http2, stream := c.state, c.http2.Load(), c.stream
+	c.mu.Unlock()
+	l := c.live.Load()
+	switch {
+	case state == http.StateClosed || c.moved():
+		return never, ""
+	case http2:
+		return never, reasonHTTP2
+	case c.secure && stream == c.Conn:
+		return notYet, "" // in its handshake
+	case c.secure && !exportable(stream):
+		return never, reasonTLS
+	case l == nil && state == http.StateHijacked:
+		return never, reasonHijacked
+	case l == nil && state == http.StateActive:
+		return busy, ""
+	case l == nil:
+		return ripe, ""
+	}
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	return l.prospect(state == http.StateHijacked)
+}
+
+func (l *live) prospect(hijacked bool) (prospect, string) {
+	switch {
+	case l.kind == kindSSE && l.movableStream():
+		return ripe, ""
+	case l.kind == kindSSE && l.out.events.headDone && l.out.events.head.eventStream:
+		return never, reasonNoIDs
+	case !hijacked:
+		return notYet, "" // it may become a stream, or get an ordinary answer
+	case !l.declared:
+		return never, reasonUndeclared
+	case l.kind != kindWebSocket && (l.in == nil || l.out.framer == nil):
+		return never, reasonNoFraming
+	case !l.out.answer.done:
+		return notYet, ""
+	case l.out.answer.compressesWithContext():
+		return never, reasonCompressed
+	case l.broken != nil || l.out.frames.closing || l.out.frames.bad:
+		return never, reasonEnding
+	}
+	return ripe, ""
+}
+
+// stay notes why a connection cannot move; the first reason counts.
+func (c *Conn) stay(reason string) {
+	if reason != "" {
+		c.stays.CompareAndSwap(nil, &reason)
+	}
+}
+
+func (c *Conn) reason() string {
+	if why := c.stays.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// kindName is the kind of a connection as it is counted.
+func (c *Conn) kindName() string {
+	if l := c.live.Load(); l != nil {
+		return l.kind.String()
+	}
+	return kindHTTP1.String()
+}
+
+// descriptor is the socket's number in this process. It is good as long as the
+// connection is not closed, which a hold sees to.
+func (c *Conn) descriptor() (fd int, err error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return 0, errors.New("it has no descriptor")
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = raw.Control(func(f uintptr) { fd = int(f) })
+	return fd, err
+}

@@ -1,0 +1,188 @@
+package conns
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// hold is one attempt to take a connection out of this process. Its reader is
+// parked where nothing is half done, and its writers keep what they write for
+// later; the connection is quiet then, until the attempt is decided.
+type hold struct {
+	c       *Conn
+	tell    func(*hold) // once, when the connection is quiet or closed; with Conn.gate held
+	decided chan struct{}
+	outcome atomic.Uint32 // an outcome
+	quietAt time.Time     // tell's
+
+	// Guarded by Conn.gate.
+	parked bool
+	told   bool
+	sent   bool // it may be served elsewhere by now
+	ending bool // its handler closed it after that
+}
+
+// outcome is how a hold was decided.
+type outcome uint32
+
+const (
+	undecided outcome = iota
+	thawed            // it goes on here
+	moved             // it goes on elsewhere, and here nothing ever returns
+	dropped           // it goes on elsewhere, and this process has nothing of it
+)
+
+func newHold(c *Conn, tell func(*hold)) *hold {
+	return &hold{c: c, tell: tell, decided: make(chan struct{})}
+}
+
+// arm begins a hold. Nothing changes before the connection is quiet.
+func (c *Conn) arm(h *hold) {
+	c.gate.Lock()
+	c.hold.Store(h)
+	c.gate.Unlock()
+	c.nudge()
+}
+
+// park holds the reader.
+func (c *Conn) park(h *hold) error {
+	c.gate.Lock()
+	h.parked = true
+	c.settle(h)
+	c.gate.Unlock()
+	<-h.decided
+	switch outcome(h.outcome.Load()) {
+	case moved:
+		forever()
+	case dropped:
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// forever is where the handlers of a connection that has moved remain until the
+// process ends: none of their deferred calls may run, since for them nothing has
+// ended.
+func forever() { select {} }
+
+// settle looks whether the connection has become quiet. It needs Conn.gate.
+func (c *Conn) settle(h *hold) {
+	if !h.parked || h.told {
+		return
+	}
+	if l := c.live.Load(); l != nil && !l.quiet() {
+		return
+	}
+	h.told = true
+	h.tell(h)
+}
+
+func (l *live) quiet() bool {
+	if l.writing || l.broken != nil || len(l.inbox) > 0 || len(l.late) > 0 {
+		return false
+	}
+	return l.out.boundary()
+}
+
+// close withdraws the connection because its handler has closed it. It reports
+// whether it may be closed: not while it may be served elsewhere. It needs
+// Conn.gate.
+func (h *hold) close() bool {
+	switch outcome(h.outcome.Load()) {
+	case moved:
+		return false
+	case undecided:
+		if h.sent {
+			h.ending = true
+			return false
+		}
+		h.decide(dropped)
+		if !h.told {
+			h.told = true
+			h.tell(h)
+		}
+	}
+	return true
+}
+
+// decide needs Conn.gate.
+func (h *hold) decide(o outcome) {
+	if outcome(h.outcome.Load()) != undecided {
+		return
+	}
+	h.outcome.Store(uint32(o))
+	close(h.decided)
+	if l := h.c.live.Load(); l != nil {
+		l.room.Broadcast()
+	}
+}
+
+// thaw has the connection go on here as if nothing had happened.
+func (h *hold) thaw() {
+	c := h.c
+	c.gate.Lock()
+	if outcome(h.outcome.Load()) != undecided {
+		c.gate.Unlock()
+		return
+	}
+	c.hold.CompareAndSwap(h, nil)
+	c.settled()
+	h.decide(thawed)
+	ending, l := h.ending, c.live.Load()
+	waiting := l != nil && len(l.inbox)+len(l.late) > 0
+	c.gate.Unlock()
+	switch {
+	case ending:
+		c.Close()
+	case waiting:
+		go c.flushLive(l)
+	}
+}
+
+// drop has the connection end here without a trace: somebody else serves it.
+func (h *hold) drop() {
+	c := h.c
+	c.gate.Lock()
+	undone := outcome(h.outcome.Load()) == undecided
+	h.decide(dropped)
+	c.gate.Unlock()
+	if undone {
+		c.release()
+	}
+}
+
+// leave has the connection go on elsewhere. forward is given what is written
+// here from now on, in whole messages.
+func (h *hold) leave(forward func(data []byte, end bool)) {
+	c := h.c
+	c.gate.Lock()
+	if l := c.live.Load(); l != nil {
+		l.forward = forward
+		l.sendLate()
+		if h.ending && l.hijacked {
+			forward(nil, true)
+		}
+	}
+	h.decide(moved)
+	c.gate.Unlock()
+	c.release()
+}
+
+// moved reports whether the connection is served elsewhere.
+func (c *Conn) moved() bool {
+	h := c.hold.Load()
+	return h != nil && outcome(h.outcome.Load()) == moved
+}
+
+// release closes this process's descriptor and nothing else: no shutdown(2), no
+// close_notify.
+func (c *Conn) release() {
+	c.mu.Lock()
+	if c.journal != nil {
+		c.forget()
+	}
+	c.mu.Unlock()
+	c.Conn.Close()
+	c.tracker.remove(c)
+}

@@ -1,0 +1,76 @@
+package conns
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+)
+
+// live is what a connection has while it is more than requests and answers: from
+// a request that asks for an upgrade or an event stream until it is idle again.
+type live struct {
+	kind kind
+	path string
+	head []byte      // the request, to be served again elsewhere
+	req  http.Header // of the request; nil once it was answered
+
+	// turn is the right to write. Conn.gate, which comes after it, guards the rest.
+	turn     sync.Mutex
+	out      outgoing
+	writing  bool       // a write is under way
+	broken   error      // what a write ended with: how much the client has is unknown
+	late     []byte     // written while the connection was held
+	whole    int        // so much of it is whole messages
+	inbox    []byte     // whole messages of others than the handler
+	room     *sync.Cond // late has become shorter, or the hold was decided
+	forward  func(data []byte, end bool)
+	replay   *replay // not nil once the connection has moved
+	hijacked bool
+	declared bool
+	in       Framer // of the client's messages, when it is no WebSocket
+	save     func() []byte
+	members  *Members
+	leaving  chan struct{} // made for whoever asks; see Leaving
+	left     bool          // leaving is, or would be, closed
+}
+
+// lateMost bounds what is kept of writes while a connection is held.
+const lateMost = 1 << 20
+
+// newLive returns what is to be remembered of r, or nil of an ordinary request.
+func newLive(c *Conn, r *http.Request, k kind) *live {
+	if r.ProtoMajor != 1 || k != kindSSE && len(r.Header["Upgrade"]) == 0 {
+		return nil
+	}
+	l := &live{kind: k, path: r.URL.Path, req: r.Header, head: requestHead(r), room: sync.NewCond(&c.gate)}
+	if k == kindHTTP1 {
+		l.kind = kindOther
+	}
+	l.out.kind = l.kind
+	return l
+}
+
+// requestHead is the head of r as it came, but for the order and case of its
+// fields.
+func requestHead(r *http.Request) []byte {
+	var b bytes.Buffer
+	b.WriteString(r.Method + " " + r.RequestURI + " " + r.Proto + "\r\nHost: " + r.Host + "\r\n")
+	r.Header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// withField replaces a field of a head that requestHead has made.
+func withField(head []byte, key, value string) []byte {
+	lines := bytes.SplitAfter(head, []byte("\r\n"))
+	var b bytes.Buffer
+	for i, line := range lines {
+		if i == 0 || !bytes.HasPrefix(line, []byte(key+": ")) {
+			b.Write(line)
+		}
+		if i == 0 {
+			b.WriteString(key + ": " + value + "\r\n")
+		}
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,109 @@
+package conns
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"strings"
+)
+
+// outgoing follows what is written to a live connection: the head of the answer,
+// and then messages.
+type outgoing struct {
+	kind   kind
+	head   []byte // of the answer, until it is complete
+	answer answer
+	frames frameScanner // WebSocket
+	framer Framer       // another protocol
+	open   bool         // inside a message of framer's
+	events streamScanner
+}
+
+// answer is what a replay has to agree with.
+type answer struct {
+	done       bool
+	status     int
+	protocol   string // Sec-WebSocket-Protocol
+	extensions string // Sec-WebSocket-Extensions
+}
+
+// mostHead bounds the head of an answer that is looked at.
+const mostHead = 64 << 10
+
+// next returns how many bytes of p, at least one, there are up to the next point
+// at which the stream may be cut; all of them if there is none.
+func (o *outgoing) next(p []byte) int {
+	if o.kind == kindSSE {
+		n := o.events.next(p)
+		o.answer.done, o.answer.status = o.events.headDone, o.events.head.status
+		return n
+	}
+	if !o.answer.done {
+		return o.nextHead(p)
+	}
+	if o.framer == nil && o.kind != kindWebSocket {
+		return len(p)
+	}
+	for n := 0; ; {
+		if o.framer != nil {
+			k, end := o.framer.Next(p[n:])
+			n, o.open = n+min(max(k, 1), len(p)-n), !end
+		} else {
+			n += o.frames.next(p[n:])
+		}
+		if n == len(p) || o.boundary() {
+			return n
+		}
+	}
+}
+
+func (o *outgoing) nextHead(p []byte) int {
+	before := len(o.head)
+	o.head = append(o.head, p[:min(len(p), mostHead-before+1)]...)
+	end := bytes.Index(o.head[max(0, before-3):], []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(o.head) > mostHead {
+			o.head, o.answer.done = nil, true // whatever this is, it is no upgrade
+		}
+		return len(p)
+	}
+	end += max(0, before-3) + 4
+	head := o.head[:end]
+	o.head = nil
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)
+	if err != nil {
+		o.answer = answer{done: true}
+		return end - before
+	}
+	if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
+		return end - before // informational: another head follows
+	}
+	o.answer = answer{
+		done: true, status: resp.StatusCode,
+		protocol:   resp.Header.Get("Sec-WebSocket-Protocol"),
+		extensions: strings.Join(resp.Header["Sec-Websocket-Extensions"], ", "),
+	}
+	return end - before
+}
+
+// boundary reports whether the stream may be cut here, and be continued by
+// somebody who knows nothing of what was written.
+func (o *outgoing) boundary() bool {
+	switch {
+	case o.kind == kindSSE:
+		return o.events.boundary()
+	case !o.answer.done || o.answer.status != http.StatusSwitchingProtocols:
+		return false
+	case o.kind == kindWebSocket:
+		return o.frames.messageEnd()
+	}
+	return o.framer != nil && !o.open
+}
+
+// compressesWithContext reports whether the messages of a WebSocket depend on
+// those before them (RFC 7692, section 7.1.1).
+func (a answer) compressesWithContext() bool {
+	x := a.extensions
+	return strings.Contains(x, "permessage-deflate") &&
+		!(strings.Contains(x, "server_no_context_takeover") && strings.Contains(x, "client_no_context_takeover"))
+}

@@ -1,0 +1,305 @@
+package conns
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// inbound is the reading side. It belongs to the one who reads, and while that
+// one is parked to the one who parked it.
+type inbound struct {
+	mode    mode
+	busy    bool   // a request was handed up whole and not answered yet
+	over    bool   // part would have become too long
+	held    []byte // read, and not handed up
+	part    []byte // handed up, of a request head or message that is not complete
+	frame   int    // so much of part is whole frames
+	request requestScanner
+	frames  frameScanner
+}
+
+// mode is how the end of what may be handed up is found.
+type mode uint8
+
+const (
+	modePass     mode = iota // it is not: everything is handed up, and stays
+	modeRequests             // HTTP/1
+	modeUpgrade              // behind a request for an upgrade, until it is answered
+	modeMessages             // hijacked
+)
+
+// partMost bounds what is kept of an incomplete request head or message; one
+// that is longer moves when it is complete.
+const partMost = 256 << 10
+
+// Read reads from the connection. It hands up nothing of a request or a frame
+// behind the one under way: what was not handed up can be given to another
+// process.
+func (c *Conn) Read(p []byte) (int, error) {
+	in := &c.in
+	for len(p) > 0 {
+		if h := c.hold.Load(); h != nil && c.mayPark() {
+			if err := c.park(h); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if in.mode == modeUpgrade {
+			if err := c.interrupted(c.awaitBytes()); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if len(in.held) > 0 {
+			n := in.scan(c, in.held[:min(len(in.held), len(p))])
+			copy(p, in.held[:n])
+			if in.held = in.held[n:]; len(in.held) == 0 {
+				in.held = nil
+			}
+			c.hear()
+			return n, nil
+		}
+		n, err := c.stream.Read(p)
+		if n == 0 {
+			if err = c.interrupted(err); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		c.hear()
+		k := in.scan(c, p[:n])
+		if k < n {
+			in.held, err = append([]byte(nil), p[k:n]...), nil
+		}
+		return k, err
+	}
+	return 0, nil
+}
+
+// hear notes that a byte was read since the connection was accepted, or became
+// idle.
+func (c *Conn) hear() {
+	if !c.heard.Load() {
+		c.heard.Store(true)
+		if c.adopted {
+			c.awaken()
+		}
+	}
+}
+
+// scan returns how many bytes of b may be handed up, and remembers them as long
+// as they are part of something incomplete.
+func (in *inbound) scan(c *Conn, b []byte) int {
+	switch in.mode {
+	case modeRequests:
+		n := in.request.next(b)
+		switch in.request.state {
+		case scanHead:
+			in.keep(b[:n])
+		case scanStart, scanBody:
+			in.busy = true
+			in.forget()
+			if in.request.upgrade && in.request.state == scanStart {
+				in.mode = modeUpgrade
+			}
+		case scanPassing:
+			in.mode = modePass
+			in.forget()
+		}
+		return n
+	case modeMessages:
+		return in.scanMessage(c, b)
+	}
+	return len(b)
+}
+
+func (in *inbound) scanMessage(c *Conn, b []byte) int {
+	if f := c.live.Load().in; f != nil {
+		n, end := f.Next(b)
+		n = min(max(n, 1), len(b))
+		if end {
+			in.forget()
+		} else {
+			in.keep(b[:n])
+		}
+		return n
+	}
+	n := in.frames.next(b)
+	switch {
+	case in.frames.messageEnd() && !in.frames.control():
+		in.forget()
+	case in.frames.frameEnd() && in.frames.control():
+		if !in.over {
+			in.part = in.part[:in.frame] // it was dealt with; the message around it was not
+		}
+	default:
+		in.keep(b[:n])
+	}
+	if in.frames.frameEnd() {
+		in.frame = len(in.part)
+	}
+	return n
+}
+
+func (in *inbound) keep(b []byte) {
+	if in.over || len(in.part)+len(b) > partMost {
+		in.part, in.over = nil, true
+		return
+	}
+	in.part = append(in.part, b...)
+}
+
+func (in *inbound) forget() { in.part, in.frame, in.over = nil, 0, false }
+
+// idle is called between two requests, by the one who reads.
+func (in *inbound) idle() {
+	in.busy = false
+	if in.mode == modeUpgrade {
+		in.mode = modeRequests // it was answered otherwise
+	}
+}
+
+// mayPark reports whether everything that was handed up has been dealt with or
+// is kept in part, so that another process can take over here. It is the
+// reader's.
+func (c *Conn) mayPark() bool {
+	in := &c.in
+	l := c.live.Load()
+	switch {
+	case in.over:
+		return false
+	case in.mode == modeRequests && !in.busy:
+		return true
+	case l == nil:
+		return false
+	}
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	switch in.mode {
+	case modeRequests: // behind the request of a stream
+		return in.request.state != scanBody && l.movableStream()
+	case modeMessages:
+		return l.movableMessages() && !in.frames.closing && !in.frames.bad
+	}
+	return false
+}
+
+// movableStream and movableMessages need Conn.gate.
+func (l *live) movableStream() bool {
+	e := &l.out.events
+	return l.kind == kindSSE && (e.hasID || l.declared) && !e.bad && !e.done
+}
+
+func (l *live) movableMessages() bool {
+	return l.hijacked && l.declared && (l.kind == kindWebSocket || l.in != nil && l.out.framer != nil) &&
+		!l.out.frames.closing && !l.out.frames.bad && !l.out.answer.compressesWithContext()
+}
+
+// awaitBytes returns when the read deadline is over or the connection closed.
+// The bytes remain where they are: who upgrades wants none that came before the
+// upgrade.
+func (c *Conn) awaitBytes() error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(uintptr) bool { return false })
+}
+
+// deadline is the read deadline that was asked for, which the socket has unless
+// the reader was nudged.
+type deadline struct {
+	mu     sync.Mutex
+	asked  time.Time
+	nudged bool
+
+	// Of an adopted connection before its first byte: it is idle, and net/http
+	// takes it for a new one, which has to send a request soon.
+	waiting bool
+	idle    time.Time     // its deadline; zero is never
+	span    time.Duration // for the request head, from its first byte
+}
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline sets the deadline of Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting && t.After(time.Now()) {
+		d.span = time.Until(t)
+		t = d.idle
+	}
+	d.asked = t
+	if d.nudged || c.moved() {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the deadline of Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if c.moved() {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// awaken ends the idleness of an adopted connection with its first byte.
+func (c *Conn) awaken() {
+	d := &c.deadline
+	d.mu.Lock()
+	span := d.span
+	d.waiting, d.span = false, 0
+	d.mu.Unlock()
+	if span > 0 {
+		c.SetReadDeadline(time.Now().Add(span))
+	}
+}
+
+// nudge wakes a reader that is blocked.
+func (c *Conn) nudge() {
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.nudged {
+		d.nudged = true
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// settled gives the socket the deadline back that was asked for. It reports
+// whether the reader had been nudged.
+func (c *Conn) settled() (nudged, expired bool) {
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	nudged = d.nudged
+	if nudged {
+		d.nudged = false
+		c.Conn.SetReadDeadline(d.asked)
+	}
+	return nudged, !d.asked.IsZero() && !time.Now().Before(d.asked)
+}
+
+// interrupted returns nil for the end of a read that was our doing.
+func (c *Conn) interrupted(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if nudged, expired := c.settled(); !nudged || expired {
+		return err
+	}
+	return nil
+}
+
+var _ net.Conn = (*Conn)(nil)
+var _ http.Handler = (*handler)(nil)

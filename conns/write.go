@@ -1,0 +1,191 @@
+package conns
+
+import (
+	"io"
+	"net"
+)
+
+// Write writes to the connection. What is written while the connection is on
+// its way to another process is written there, or here if it stays, in order
+// and at the end of a message; Write does not wait for that.
+func (c *Conn) Write(p []byte) (int, error) {
+	l := c.live.Load()
+	if l == nil {
+		return c.stream.Write(p)
+	}
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	done := 0
+	for done < len(p) {
+		n, err := c.writeSome(l, p[done:])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, c.flush(l)
+}
+
+// writeSome needs live.turn and Conn.gate, which it lets go while it waits.
+func (c *Conn) writeSome(l *live, p []byte) (int, error) {
+	if err := c.flush(l); err != nil {
+		return 0, err
+	}
+	if l.replay.swallows() {
+		return c.swallow(l, p), nil
+	}
+	h := c.hold.Load()
+	if h == nil {
+		for n := 0; n < len(p); {
+			n += l.out.next(p[n:])
+		}
+		return c.writeOut(l, p)
+	}
+	if !h.told { // not quiet yet: up to where it may become so
+		n, err := c.writeOut(l, p[:l.out.next(p)])
+		c.settle(h)
+		return n, err
+	}
+	switch outcome(h.outcome.Load()) {
+	case thawed:
+		return 0, nil
+	case dropped:
+		return 0, net.ErrClosed
+	case moved:
+		return c.writeAway(l, p), nil
+	}
+	if len(l.late) >= lateMost {
+		l.room.Wait()
+		return 0, nil
+	}
+	return l.keep(p), nil
+}
+
+// writeOut writes to the client.
+func (c *Conn) writeOut(l *live, p []byte) (int, error) {
+	if l.broken != nil {
+		return 0, l.broken
+	}
+	l.writing = true
+	c.gate.Unlock()
+	n, err := c.stream.Write(p)
+	c.gate.Lock()
+	l.writing = false
+	l.broken = err
+	return n, err
+}
+
+// keep puts p behind what was written late.
+func (l *live) keep(p []byte) int {
+	n := l.out.next(p)
+	l.late = append(l.late, p[:n]...)
+	if l.out.boundary() {
+		l.whole = len(l.late)
+	}
+	return n
+}
+
+// writeAway forwards what a handler writes that does not know yet that its
+// connection has moved. An event stream is continued from its last id by the new
+// handler, so the old one has nothing to add.
+func (c *Conn) writeAway(l *live, p []byte) int {
+	if l.kind == kindSSE || l.kind == kindHTTP1 {
+		c.gate.Unlock()
+		forever()
+	}
+	n := l.keep(p)
+	l.sendLate()
+	return n
+}
+
+// takeLate takes the whole messages of what was written since the connection
+// became quiet.
+func (h *hold) takeLate() []byte {
+	c := h.c
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	l := c.live.Load()
+	if l == nil || l.whole == 0 || l.kind == kindSSE || l.out.frames.closing {
+		return nil
+	}
+	late := l.late[:l.whole:l.whole]
+	l.late, l.whole = append([]byte(nil), l.late[l.whole:]...), 0
+	l.room.Broadcast()
+	return late
+}
+
+// sendLate forwards the whole messages of late. A handler that says goodbye to
+// its client now does so because this process ends, and must not be heard.
+func (l *live) sendLate() {
+	if l.whole == 0 {
+		return
+	}
+	if l.kind != kindSSE && !l.out.frames.closing {
+		l.forward(l.late[:l.whole:l.whole], false)
+	}
+	l.late, l.whole = append([]byte(nil), l.late[l.whole:]...), 0
+}
+
+// flush writes what others than the handler had to say, and what was kept, if
+// this is the moment. It needs live.turn and Conn.gate.
+func (c *Conn) flush(l *live) error {
+	for len(l.inbox) > 0 || len(l.late) > 0 {
+		if h := c.hold.Load(); h != nil && h.told || l.replay.swallows() {
+			return nil
+		}
+		if len(l.inbox) > 0 && l.boundaryBehindLate() {
+			inbox := l.inbox
+			l.inbox = nil
+			if _, err := c.writeOut(l, inbox); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(l.late) == 0 {
+			return nil // inside a message: when it ends
+		}
+		late := l.late
+		l.late, l.whole = nil, 0
+		l.room.Broadcast()
+		if _, err := c.writeOut(l, late); err != nil {
+			return err
+		}
+	}
+	if h := c.hold.Load(); h != nil {
+		c.settle(h)
+	}
+	return nil
+}
+
+// boundaryBehindLate reports whether the client is between two messages.
+// What is in late begins a message, so it is if there is any.
+func (l *live) boundaryBehindLate() bool { return len(l.late) > 0 || l.out.boundary() }
+
+// flushLive is flush for whoever is not writing.
+func (c *Conn) flushLive(l *live) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	c.flush(l)
+}
+
+// say has whole messages written as soon as the handler is between two of its
+// own. It does not wait for that.
+func (c *Conn) say(l *live, messages []byte) {
+	c.gate.Lock()
+	l.inbox = append(l.inbox, messages...)
+	c.gate.Unlock()
+	go c.flushLive(l)
+}
+
+// ReadFrom keeps sendfile(2) and splice(2): net/http uses them only if the
+// connection offers ReadFrom.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if rf, ok := c.stream.(io.ReaderFrom); ok && c.live.Load() == nil {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{c}, r) // only Write: io.Copy would come back here
+}
