@@ -44,7 +44,8 @@ const history = 1000 // lines that a room remembers
 // that is said from then on.
 func (c *Chat) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	group := conns.Group(r.Context(), "chat/"+name)
-	room := c.room(name, group)
+	room := c.enter(name, group)
+	defer room.leave()
 	_, moved := conns.Resumed(r.Context())
 	ws, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
@@ -52,7 +53,7 @@ func (c *Chat) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	}
 	defer ws.Close()
 	room.join(ws, moved)
-	defer room.leave(ws)
+	defer room.part(ws)
 	for {
 		_, text, err := ws.ReadMessage()
 		if err != nil {
@@ -62,8 +63,10 @@ func (c *Chat) Serve(w http.ResponseWriter, r *http.Request, name string) {
 	}
 }
 
-// room finds a room, or opens it with what it was in the process it comes from.
-func (c *Chat) room(name string, group *conns.Members) *Room {
+// enter finds a room, or opens it with what it was in the process it comes from,
+// and counts who enters. That is done before the connection is upgraded: when the
+// first of the members that have moved says something here, all are counted.
+func (c *Chat) enter(name string, group *conns.Members) *Room {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	room := c.rooms[name]
@@ -76,7 +79,18 @@ func (c *Chat) room(name string, group *conns.Members) *Room {
 		c.rooms[name] = room
 	}
 	group.Save(room.save)
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	room.online++
 	return room
+}
+
+// leave is not called in the process that a member has moved from, where it is no
+// longer anybody's business.
+func (r *Room) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.online--
 }
 
 // save is called when no member can say anything. What has been said was written
@@ -88,13 +102,10 @@ func (r *Room) save() []byte {
 	return state
 }
 
-// join counts a member. In the process to which it moved that is done again, and
-// in the one it left leave is not called, so the count is right in both.
+// join sends what the new member has not had, and from then on everything.
 func (r *Room) join(ws *gorilla.Conn, moved bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.online++
-	r.members[ws] = true
 	had := max(0, r.N-10)
 	if moved {
 		had = r.moved
@@ -104,12 +115,12 @@ func (r *Room) join(ws *gorilla.Conn, moved bool) {
 			write(ws, line)
 		}
 	}
+	r.members[ws] = true
 }
 
-func (r *Room) leave(ws *gorilla.Conn) {
+func (r *Room) part(ws *gorilla.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.online--
 	delete(r.members, ws)
 }
 
