@@ -96,7 +96,7 @@ func extract(c *tls.Conn) (s State, client bool, err error) {
 			s, err = State{}, fmt.Errorf("%w: %v", ErrLayout, p)
 		}
 	}()
-	v := view{reflect.ValueOf(c).Elem()}
+	v := viewOf(c)
 	switch {
 	case v.get(active).Int() != 0:
 		return State{}, false, errors.New("tls13: the connection is being written to, or closed")
@@ -130,6 +130,8 @@ func extract(c *tls.Conn) (s State, client bool, err error) {
 
 // view reads a tls.Conn by the layout. Its methods panic where that is wrong.
 type view struct{ conn reflect.Value }
+
+func viewOf(c *tls.Conn) view { return view{reflect.ValueOf(c).Elem()} }
 
 func (v view) get(s slot) reflect.Value {
 	at := v.conn
