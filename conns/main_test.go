@@ -18,7 +18,11 @@ import (
 	"github.com/segue-go/segue/internal/testnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain allows for the handlers of connections that have moved: they never
+// return.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segue-go/segue/conns.forever"))
+}
 
 // patience bounds every wait of a test that should never take so long.
 const patience = 10 * time.Second
