@@ -12,8 +12,9 @@ const maxID = 1 << 10
 // where nothing of an event has been said yet, and which id a client would send as
 // Last-Event-ID. The zero value is before the stream.
 type eventScanner struct {
-	// lastID is the id of the last event that was dispatched, as long as nothing
-	// more is scanned. hasID is false if there was none, or an empty one since.
+	// lastID is the id that a client knows since the last empty line; it changes
+	// when more is scanned. hasID is false if there was none, or it was empty: a
+	// client sends no Last-Event-ID then.
 	lastID []byte
 	hasID  bool
 
@@ -21,8 +22,7 @@ type eventScanner struct {
 	bom   uint8  // matched of byteOrderMark
 	cr    bool   // an LF that follows ends no other line
 	begun bool   // a field was seen since the last empty line
-	said  bool   // an id was among them
-	id    []byte // that id
+	id    []byte // of the next event that is dispatched
 }
 
 type eventStep uint8
@@ -145,16 +145,12 @@ func (s *eventScanner) end() bool {
 	case eventMark:
 		s.begun = s.bom > 0 // a part of the mark is a field's name
 	case eventID: // a name without a colon has an empty value
-		s.said, s.id = true, s.id[:0]
+		s.id = s.id[:0]
 	case eventColon, eventValue:
-		s.said = true
 		return utf8.Valid(s.id)
 	case eventLine:
-		if s.said {
-			s.lastID = append(s.lastID[:0], s.id...)
-			s.hasID = len(s.lastID) > 0
-		}
-		s.begun, s.said = false, false
+		s.lastID = append(s.lastID[:0], s.id...)
+		s.hasID, s.begun = len(s.lastID) > 0, false
 	}
 	return true
 }

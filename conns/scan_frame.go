@@ -67,7 +67,7 @@ func (s *frameScanner) header(c byte) {
 	case frameFirst:
 		s.first, s.step = c, frameSecond
 		s.bad = !s.allowed()
-		s.closing = s.closing || !s.bad && s.opcode() == opClose
+		s.closing = s.closing || s.opcode() == opClose
 	case frameSecond:
 		s.step, s.left = frameMask, uint64(c&0x7f)
 		if s.mask = c >> 7 * 4; s.left > maxControl {

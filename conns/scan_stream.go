@@ -51,7 +51,7 @@ func eventChunk(dst []byte, event string) []byte {
 // boundary reports whether the stream may be cut here: behind the head or a chunk,
 // and between two events.
 func (s *streamScanner) boundary() bool {
-	return s.headDone && !s.bad && !s.done && s.chunk.step == chunkBetween && s.between()
+	return s.headDone && !s.bad && s.chunk.step == chunkBetween && s.between()
 }
 
 // next returns how many bytes of p, which must not be empty, there are up to the

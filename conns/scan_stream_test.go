@@ -246,7 +246,7 @@ var eventParts = strings.Split(strings.ReplaceAll("id: 1~|id:2~|id~|id:~|id: 3|i
 func TestStreamScannerSplits(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	for i := range uint64(500) {
+	for i := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, i))
 		var text strings.Builder
 		for range 1 + r.IntN(20) {
