@@ -16,11 +16,11 @@ import (
 // deadlines may be called at any time.
 type Conn struct {
 	nc     net.Conn
-	about  State // without its traffic
+	about  State // with nothing hidden
 	peers  []*x509.Certificate
 	chains [][]*x509.Certificate
 
-	in  inbox
+	in  *inbox // a pointer, so that fmt does not find its data by itself
 	out outbox
 
 	// What the reader leaves to the writer: it never waits for it.
@@ -43,17 +43,17 @@ func Resume(nc net.Conn, s State, verify *tls.Config) (*Conn, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	c := &Conn{nc: nc, about: s}
-	c.about.traffic = nil
-	u := suiteOf(s.Suite)
-	if err := c.in.init(u, s.InSecret, s.InSeq); err != nil {
+	c := &Conn{nc: nc, about: s, in: new(inbox)}
+	c.about.hidden = nil
+	u, t := suiteOf(s.Suite), *s.hidden
+	if err := c.in.init(u, t.InSecret, t.InSeq); err != nil {
 		return nil, fmt.Errorf("tls13: %w", err)
 	}
-	if err := c.out.init(u, s.OutSecret, s.OutSeq); err != nil {
+	if err := c.out.init(u, t.OutSecret, t.OutSeq); err != nil {
 		return nil, fmt.Errorf("tls13: %w", err)
 	}
-	c.in.load(s.traffic)
-	c.owed.Store(s.Owed)
+	c.in.load(t)
+	c.owed.Store(t.Owed)
 	if verify == nil {
 		verify = &tls.Config{}
 	}
@@ -83,14 +83,15 @@ func (c *Conn) State() (State, error) {
 	case c.out.err != nil:
 		return State{}, fmt.Errorf("tls13: writing has ended: %w", c.out.err)
 	}
-	s := c.about
-	s.traffic = &traffic{
-		InSecret: c.in.secret, InSeq: c.in.seq,
-		OutSecret: c.out.secret, OutSeq: c.out.seq,
+	t := traffic{
+		InSecret: c.in.keys.secret, InSeq: c.in.seq,
+		OutSecret: c.out.keys.secret, OutSeq: c.out.seq,
 		Owed: c.owed.Load(),
 	}
-	c.in.save(s.traffic)
-	return s, s.check()
+	c.in.save(&t)
+	s := c.about
+	s.seal(t)
+	return s, nil
 }
 
 // bare is the state of a connection that cannot export keying material, because

@@ -25,7 +25,8 @@
 //     no earlier), and an alert is left to the Write that is under way.
 //  5. A Conn that waits for the client holds no record buffer, only 512 bytes.
 //  6. Keys and unread data are never printed: fmt, log/slog and encoding/json show
-//     a State and a Conn by name and cipher suite. Only MarshalBinary has them.
+//     a State and a Conn by name and cipher suite, and addresses where they lie in
+//     an unexported field. Only MarshalBinary has them.
 //  7. No goroutine outlives a call.
 //
 // # What is not

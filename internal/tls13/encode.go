@@ -27,12 +27,13 @@ func (s State) MarshalBinary() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	b := []byte{encoding, s.flags(), s.Useless}
+	t := *s.hidden
+	b := []byte{encoding, s.flags(), t.Useless}
 	b = binary.BigEndian.AppendUint16(b, s.Suite)
 	b = binary.BigEndian.AppendUint16(b, uint16(s.CurveID))
-	b = binary.BigEndian.AppendUint64(b, s.InSeq)
-	b = binary.BigEndian.AppendUint64(b, s.OutSeq)
-	for _, field := range [...][]byte{s.InSecret, s.OutSecret, s.RawIn, s.Plain, s.Hand, []byte(s.ALPN), []byte(s.ServerName)} {
+	b = binary.BigEndian.AppendUint64(b, t.InSeq)
+	b = binary.BigEndian.AppendUint64(b, t.OutSeq)
+	for _, field := range [...][]byte{t.InSecret, t.OutSecret, t.RawIn, t.Plain, t.Hand, []byte(s.ALPN), []byte(s.ServerName)} {
 		b = appendField(b, field)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(s.PeerCertificates)))
@@ -51,7 +52,7 @@ func (s State) flags() (flags byte) {
 	set(flagResumed, s.DidResume)
 	set(flagHelloRetry, s.HelloRetry)
 	set(flagECH, s.ECHAccepted)
-	set(flagOwed, s.Owed)
+	set(flagOwed, (*s.hidden).Owed)
 	return flags
 }
 
@@ -68,13 +69,14 @@ func (s *State) UnmarshalBinary(data []byte) error {
 		return errEncoding
 	}
 	flags := d.byte()
-	n := State{traffic: &traffic{Useless: d.byte()}}
+	var n State
+	t := traffic{Useless: d.byte()}
 	n.Suite = uint16(d.uint(2))
 	n.CurveID = tls.CurveID(d.uint(2))
-	n.InSeq = d.uint(8)
-	n.OutSeq = d.uint(8)
-	n.InSecret, n.OutSecret = d.field(), d.field()
-	n.RawIn, n.Plain, n.Hand = d.field(), d.field(), d.field()
+	t.InSeq = d.uint(8)
+	t.OutSeq = d.uint(8)
+	t.InSecret, t.OutSecret = d.field(), d.field()
+	t.RawIn, t.Plain, t.Hand = d.field(), d.field(), d.field()
 	n.ALPN, n.ServerName = string(d.field()), string(d.field())
 	for i := d.uint(2); i > 0 && !d.short; i-- {
 		n.PeerCertificates = append(n.PeerCertificates, d.field())
@@ -83,7 +85,8 @@ func (s *State) UnmarshalBinary(data []byte) error {
 		return errEncoding
 	}
 	n.DidResume, n.HelloRetry = flags&flagResumed != 0, flags&flagHelloRetry != 0
-	n.ECHAccepted, n.Owed = flags&flagECH != 0, flags&flagOwed != 0
+	n.ECHAccepted, t.Owed = flags&flagECH != 0, flags&flagOwed != 0
+	n.seal(t)
 	if err := n.check(); err != nil {
 		return err
 	}

@@ -113,15 +113,15 @@ func extract(c *tls.Conn) (s State, client bool, err error) {
 		ServerName: about.ServerName,
 		DidResume:  about.DidResume, HelloRetry: about.HelloRetryRequest,
 		ECHAccepted: about.ECHAccepted, CurveID: about.CurveID,
-		traffic: &traffic{
-			InSecret: v.rest(inSecret, 0), OutSecret: v.rest(outSecret, 0),
-			InSeq: v.count(inSeq), OutSeq: v.count(outSeq),
-			RawIn:   v.rest(rawBuf, v.get(rawOff).Int()),
-			Plain:   v.rest(plainBuf, v.get(plainOff).Int()),
-			Hand:    v.rest(handBuf, v.get(handOff).Int()),
-			Useless: uint8(min(v.get(retries).Int(), maxUseless)),
-		},
 	}
+	s.seal(traffic{
+		InSecret: v.rest(inSecret, 0), OutSecret: v.rest(outSecret, 0),
+		InSeq: v.count(inSeq), OutSeq: v.count(outSeq),
+		RawIn:   v.rest(rawBuf, v.get(rawOff).Int()),
+		Plain:   v.rest(plainBuf, v.get(plainOff).Int()),
+		Hand:    v.rest(handBuf, v.get(handOff).Int()),
+		Useless: uint8(min(v.get(retries).Int(), maxUseless)),
+	})
 	for _, p := range about.PeerCertificates {
 		s.PeerCertificates = append(s.PeerCertificates, p.Raw)
 	}

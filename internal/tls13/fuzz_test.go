@@ -235,8 +235,8 @@ func (w wireBack) Read(p []byte) (int, error) { return w.out.get(p) }
 
 func FuzzState(f *testing.F) {
 	s, _ := newPeer(f)
-	s.ALPN, s.ServerName, s.Owed, s.DidResume = "http/1.1", "somewhere", true, true
-	s.RawIn, s.Plain, s.Hand, s.Useless = []byte("raw"), []byte("plain"), keyUpdate[:2], 3
+	s.ALPN, s.ServerName, (*s.hidden).Owed, s.DidResume = "http/1.1", "somewhere", true, true
+	(*s.hidden).RawIn, (*s.hidden).Plain, (*s.hidden).Hand, (*s.hidden).Useless = []byte("raw"), []byte("plain"), keyUpdate[:2], 3
 	s.PeerCertificates = [][]byte{[]byte("one"), []byte("two")}
 	data, err := s.MarshalBinary()
 	if err != nil {
@@ -247,7 +247,7 @@ func FuzzState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s State
 		if s.UnmarshalBinary(data) != nil {
-			if s.traffic != nil {
+			if s.hidden != nil {
 				t.Error("a state that was refused is there")
 			}
 			return

@@ -225,8 +225,8 @@ func peerOf(t testing.TB, client *tls.Conn) *peer {
 		t.Fatal(err)
 	}
 	p := &peer{t: t}
-	p.must(p.in.init(suiteOf(s.Suite), s.InSecret, s.InSeq))
-	p.must(p.out.init(suiteOf(s.Suite), s.OutSecret, s.OutSeq))
+	p.must(p.in.init(suiteOf(s.Suite), (*s.hidden).InSecret, (*s.hidden).InSeq))
+	p.must(p.out.init(suiteOf(s.Suite), (*s.hidden).OutSecret, (*s.hidden).OutSeq))
 	return p
 }
 
@@ -243,9 +243,9 @@ func (p *peer) seal(typ byte, payload string) []byte {
 
 // inner protects a whole inner plaintext: content, type and padding.
 func (p *peer) inner(outer byte, text []byte) []byte {
-	n := len(text) + p.out.aead.Overhead()
+	n := len(text) + p.out.keys.aead.Overhead()
 	head := []byte{outer, 3, 3, byte(n >> 8), byte(n)}
-	record := p.out.aead.Seal(head, p.out.number(), text, head)
+	record := p.out.keys.aead.Seal(head, p.out.keys.number(p.out.seq), text, head)
 	p.out.seq++
 	return record
 }

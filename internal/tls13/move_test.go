@@ -138,10 +138,10 @@ func TestMoveWithMuchReadAhead(t *testing.T) {
 	var want []byte
 	for range 5 {
 		data := bytes.Repeat([]byte{byte(len(want) / 1000)}, maxPlaintext)
-		s.RawIn = append(s.RawIn, p.seal(typeApplicationData, string(data))...)
+		(*s.hidden).RawIn = append((*s.hidden).RawIn, p.seal(typeApplicationData, string(data))...)
 		want = append(want, data...)
 	}
-	s.Plain = []byte("unread")
+	(*s.hidden).Plain = []byte("unread")
 	c, _ := resume(t, s)
 	got, err := io.ReadAll(c)
 	if !isTimeout(err) || string(got) != "unread"+string(want) {
@@ -171,8 +171,8 @@ func TestReadAheadOfCryptoTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := stateOf(t, server); len(s.RawIn) > maxReadAhead/2 {
-			t.Fatalf("%d bytes are read ahead", len(s.RawIn))
+		if s := stateOf(t, server); len((*s.hidden).RawIn) > maxReadAhead/2 {
+			t.Fatalf("%d bytes are read ahead", len((*s.hidden).RawIn))
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	b := &c.in
+	b := c.in
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.plain) == 0 {
@@ -85,7 +85,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // readRecord reads one record and does what it says. There is no unread data.
 func (c *Conn) readRecord() error {
-	b := &c.in
+	b := c.in
 	if err := b.fill(c.nc, headerLen); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (c *Conn) alerted(a tls.AlertError) error {
 // handshake takes handshake data; it need not be a whole message. A KeyUpdate is
 // all that a client may send after the handshake.
 func (c *Conn) handshake(data []byte) error {
-	b := &c.in
+	b := c.in
 	n := copy(b.hand[b.handLen:], data)
 	b.handLen += n
 	switch {

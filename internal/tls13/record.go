@@ -41,14 +41,19 @@ const (
 // long before, and a client would have to send 2^64 records.
 var errSpent = errors.New("tls13: sequence numbers are used up")
 
-// half is one direction of a connection: its key and where it is.
+// half is one direction of a connection: its keys and where it is.
 type half struct {
-	suite  *suite
-	secret []byte // the traffic secret; never changed in place
+	suite *suite
+	keys  *keys // behind a pointer, so that fmt does not find them by itself
+	seq   uint64
+}
+
+// keys belong to one traffic secret and are not changed.
+type keys struct {
+	secret []byte
 	aead   cipher.AEAD
 	iv     [12]byte
 	nonce  [12]byte // scratch: what goes through an interface escapes
-	seq    uint64
 }
 
 // init takes a traffic secret and the number of records that it has protected.
@@ -57,33 +62,34 @@ func (h *half) init(s *suite, secret []byte, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	iv, err := s.expandLabel(secret, "iv", len(h.iv))
+	k := &keys{secret: bytes.Clone(secret)}
+	iv, err := s.expandLabel(secret, "iv", len(k.iv))
 	if err != nil {
 		return err
 	}
-	if h.aead, err = s.aead(key); err != nil {
+	copy(k.iv[:], iv)
+	if k.aead, err = s.aead(key); err != nil {
 		return err
 	}
-	h.suite, h.secret, h.seq = s, bytes.Clone(secret), seq
-	copy(h.iv[:], iv)
+	h.suite, h.keys, h.seq = s, k, seq
 	return nil
 }
 
 // update goes on to the next key (RFC 8446, section 7.2).
 func (h *half) update() error {
-	next, err := h.suite.expandLabel(h.secret, "traffic upd", h.suite.secret)
+	next, err := h.suite.expandLabel(h.keys.secret, "traffic upd", h.suite.secret)
 	if err != nil {
 		return err
 	}
 	return h.init(h.suite, next, 0)
 }
 
-// number is the nonce of the next record (RFC 8446, section 5.3).
-func (h *half) number() []byte {
-	h.nonce = h.iv
-	last := h.nonce[len(h.nonce)-8:]
-	binary.BigEndian.PutUint64(last, binary.BigEndian.Uint64(last)^h.seq)
-	return h.nonce[:]
+// number is the nonce of a record (RFC 8446, section 5.3).
+func (k *keys) number(seq uint64) []byte {
+	k.nonce = k.iv
+	last := k.nonce[len(k.nonce)-8:]
+	binary.BigEndian.PutUint64(last, binary.BigEndian.Uint64(last)^seq)
+	return k.nonce[:]
 }
 
 // seal appends a record without padding to dst. The payload is at most
@@ -92,13 +98,13 @@ func (h *half) seal(dst []byte, typ byte, payload []byte) ([]byte, error) {
 	if h.seq == math.MaxUint64 {
 		return dst, errSpent
 	}
-	n := len(payload) + 1 + h.aead.Overhead()
+	n := len(payload) + 1 + h.keys.aead.Overhead()
 	start := len(dst)
 	dst = append(dst, typeApplicationData, 3, 3, byte(n>>8), byte(n))
 	text := len(dst)
 	dst = append(dst, payload...)
 	dst = append(dst, typ)
-	dst = h.aead.Seal(dst[:text], h.number(), dst[text:], dst[start:text])
+	dst = h.keys.aead.Seal(dst[:text], h.keys.number(h.seq), dst[text:], dst[start:text])
 	h.seq++
 	return dst, nil
 }
@@ -112,7 +118,7 @@ func (h *half) open(record []byte) (data []byte, typ byte, err error) {
 		return nil, 0, errSpent
 	}
 	payload := record[headerLen:]
-	data, err = h.aead.Open(payload[:0], h.number(), payload, record[:headerLen])
+	data, err = h.keys.aead.Open(payload[:0], h.keys.number(h.seq), payload, record[:headerLen])
 	if err != nil {
 		return nil, 0, alertBadRecordMAC
 	}

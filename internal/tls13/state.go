@@ -24,9 +24,10 @@ type State struct {
 	ECHAccepted      bool
 	CurveID          tls.CurveID
 
-	// Behind a pointer, so that a struct with a State in an unexported field, which
-	// fmt prints without asking for methods, shows an address and no key.
-	*traffic
+	// A pointer to a pointer, because fmt asks no methods of a State in an unexported
+	// field: it shows an address for this one, but follows a single pointer where the
+	// verb does not fit. Nil in the zero State.
+	hidden **traffic
 }
 
 // traffic is the part of a State that must not be seen.
@@ -38,6 +39,12 @@ type traffic struct {
 	Hand                []byte // beginning of an unfinished KeyUpdate
 	Useless             uint8  // records in a row that brought no data
 	Owed                bool   // the client waits for a KeyUpdate in return
+}
+
+// seal puts t into s.
+func (s *State) seal(t traffic) {
+	p := &t
+	s.hidden = &p
 }
 
 // Limits of what a State holds. crypto/tls reads ahead into a buffer that grows
@@ -57,9 +64,10 @@ var keyUpdate = [...]byte{24, 0, 0, 1}
 
 // check is nil for a State that Resume can go on with.
 func (s State) check() error {
-	if s.traffic == nil {
+	if s.hidden == nil {
 		return errNoState
 	}
+	t := *s.hidden
 	u := suiteOf(s.Suite)
 	if u == nil {
 		return fmt.Errorf("tls13: unknown cipher suite %#04x", s.Suite)
@@ -72,15 +80,15 @@ func (s State) check() error {
 		certificates += len(c)
 	}
 	switch {
-	case len(s.InSecret) != u.secret || len(s.OutSecret) != u.secret:
+	case len(t.InSecret) != u.secret || len(t.OutSecret) != u.secret:
 		return errors.New("tls13: a traffic secret has the wrong length")
-	case len(s.RawIn) > maxReadAhead:
+	case len(t.RawIn) > maxReadAhead:
 		return errors.New("tls13: too much was read ahead")
-	case len(s.Plain) > maxPlaintext:
+	case len(t.Plain) > maxPlaintext:
 		return errors.New("tls13: unread data of more than a record")
-	case !bytes.HasPrefix(keyUpdate[:], s.Hand):
+	case !bytes.HasPrefix(keyUpdate[:], t.Hand):
 		return errors.New("tls13: the client is in the middle of a message that is not a KeyUpdate")
-	case s.Useless > maxUseless:
+	case t.Useless > maxUseless:
 		return errors.New("tls13: too many useless records")
 	case len(s.ALPN) > maxName || len(s.ServerName) > maxName:
 		return errors.New("tls13: a name is too long")
