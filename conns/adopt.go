@@ -39,7 +39,7 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 		c.arrival = &replay{state: p.state, want: p.answer, swallowing: true, judge: judge}
 	}
 	hold := newHold(c, nil)
-	hold.told = true // it is quiet by birth
+	hold.told, hold.newborn = true, true // it is quiet by birth
 	c.hold.Store(hold)
 	if p.group != "" {
 		m := h.groups.join(c, p.group)

@@ -26,7 +26,8 @@ const (
 	mostFlying    = 2                // batches that wait for a verdict
 	batchDelay    = time.Millisecond // that a quiet connection waits for others
 	departTick    = 20 * time.Millisecond
-	quietWithin   = 50 * time.Millisecond // else it is thawed, and tried again later
+	quietWithin   = 50 * time.Millisecond  // else it is thawed, and tried again later
+	quietEach     = 100 * time.Microsecond // more for each member of a group
 	firstRetry    = 100 * time.Millisecond
 	mostRetry     = 2 * time.Second
 	verdictWithin = 5 * time.Second
@@ -136,7 +137,10 @@ func (d *departure) run(ctx context.Context) {
 		}
 	}
 	d.settle()
-	if d.failed != nil {
+	switch {
+	case ctx.Err() != nil:
+		d.account.Failure = "its time was up"
+	case d.failed != nil:
 		d.account.Failure = d.failed.Error()
 	}
 	for c := range d.known {
@@ -281,6 +285,9 @@ func (d *departure) armGroup(m *Members) {
 		t.busy = false
 		g.holds = append(g.holds, d.arm(t, g))
 	}
+	for _, t := range ts { // the more there are the longer it takes to wake them
+		t.until = time.Now().Add(quietWithin + time.Duration(len(ts))*quietEach)
+	}
 	g.left = len(g.holds)
 	d.groups = append(d.groups, g)
 }
@@ -302,6 +309,7 @@ func (d *departure) scan() {
 			continue
 		}
 		p, reason := c.prospect()
+		t.busy = p == busy
 		l := c.live.Load()
 		if l != nil && (p == ripe || p == busy) && (d.refused[l.path] || len(d.refused) > mostRefusals) {
 			p, reason = never, reasonRefused
@@ -314,7 +322,6 @@ func (d *departure) scan() {
 			paths[l.path] = true
 			first = append(first, t)
 		default:
-			t.busy = p == busy
 			rest = append(rest, t)
 		}
 	}

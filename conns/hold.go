@@ -15,6 +15,7 @@ type hold struct {
 	decided chan struct{}
 	outcome atomic.Uint32 // an outcome
 	quietAt time.Time     // tell's
+	newborn bool          // of an adopted connection: until it is decided nothing may be read
 
 	// Guarded by Conn.gate.
 	parked bool

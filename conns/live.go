@@ -47,6 +47,9 @@ func newLive(c *Conn, r *http.Request, k kind) *live {
 		l.kind = kindOther
 	}
 	l.out.kind = l.kind
+	if id := r.Header.Get("Last-Event-Id"); id != "" && l.kind == kindSSE {
+		l.out.events.lastID, l.out.events.hasID = []byte(id), true // the client goes on from there, with whomever
+	}
 	return l
 }
 

@@ -42,14 +42,14 @@ const partMost = 256 << 10
 func (c *Conn) Read(p []byte) (int, error) {
 	in := &c.in
 	for len(p) > 0 {
-		if h := c.hold.Load(); h != nil && c.mayPark() {
+		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held) == 0) {
 			if err := c.park(h); err != nil {
 				return 0, err
 			}
 			continue
 		}
 		if in.mode == modeUpgrade {
-			if err := c.interrupted(c.awaitBytes()); err != nil {
+			if err := c.interrupted(c.awaitUpgrade()); err != nil {
 				return 0, err
 			}
 			continue
@@ -109,6 +109,7 @@ func (in *inbound) scan(c *Conn, b []byte) int {
 		case scanPassing:
 			in.mode = modePass
 			in.forget()
+			c.stay(reasonNotHTTP)
 		}
 		return n
 	case modeMessages:
@@ -199,15 +200,18 @@ func (l *live) movableMessages() bool {
 		!l.out.frames.closing && !l.out.frames.bad && !l.out.answer.compressesWithContext()
 }
 
-// awaitBytes returns when the read deadline is over or the connection closed.
-// The bytes remain where they are: who upgrades wants none that came before the
-// upgrade.
-func (c *Conn) awaitBytes() error {
-	raw, err := c.SyscallConn()
-	if err != nil {
+// awaitUpgrade returns when the read deadline is over, or the connection at its
+// end. What comes meanwhile remains below: who upgrades wants no bytes that came
+// before the upgrade.
+func (c *Conn) awaitUpgrade() error {
+	err := c.peekEnd()
+	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	return raw.Read(func(uintptr) bool { return false })
+	b := make([]byte, 512)
+	n, err := c.stream.Read(b)
+	c.in.held = append(c.in.held, b[:n]...)
+	return err
 }
 
 // deadline is the read deadline that was asked for, which the socket has unless
