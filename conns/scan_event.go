@@ -12,9 +12,10 @@ const maxID = 1 << 10
 // where nothing of an event has been said yet, and which id a client would send as
 // Last-Event-ID. The zero value is before the stream.
 type eventScanner struct {
-	// lastID is the id that a client knows since the last empty line; it changes
-	// when more is scanned. hasID is false if there was none, or it was empty: a
-	// client sends no Last-Event-ID then.
+	// lastID is the id that a client knows since the last empty line; its bytes
+	// change when more is scanned. hasID is false if there was none, or it was empty:
+	// a client sends no Last-Event-ID then. Both may be set beforehand, for a client
+	// that brings its id along: they last until the stream says another.
 	lastID []byte
 	hasID  bool
 
@@ -22,7 +23,8 @@ type eventScanner struct {
 	bom   uint8  // matched of byteOrderMark
 	cr    bool   // an LF that follows ends no other line
 	begun bool   // a field was seen since the last empty line
-	id    []byte // of the next event that is dispatched
+	said  bool   // an id was among them
+	id    []byte // that id
 }
 
 type eventStep uint8
@@ -145,12 +147,16 @@ func (s *eventScanner) end() bool {
 	case eventMark:
 		s.begun = s.bom > 0 // a part of the mark is a field's name
 	case eventID: // a name without a colon has an empty value
-		s.id = s.id[:0]
+		s.said, s.id = true, s.id[:0]
 	case eventColon, eventValue:
+		s.said = true
 		return utf8.Valid(s.id)
 	case eventLine:
-		s.lastID = append(s.lastID[:0], s.id...)
-		s.hasID, s.begun = len(s.lastID) > 0, false
+		if s.said {
+			s.lastID = append(s.lastID[:0], s.id...)
+			s.hasID = len(s.lastID) > 0
+		}
+		s.begun, s.said = false, false
 	}
 	return true
 }

@@ -128,6 +128,23 @@ func TestStreamScannerEvents(t *testing.T) {
 	}
 }
 
+// A client that brings its id along keeps it until it is told another.
+func TestStreamScannerKeepsID(t *testing.T) {
+	var s streamScanner
+	s.lastID, s.hasID = []byte("6"), true
+	for _, c := range []struct{ in, id string }{
+		{streamHeadBytes, "6"},
+		{string(eventChunk(nil, ": ping\n\ndata: x\n\n")), "6"},
+		{string(eventChunk(nil, "id: 7\ndata: x\n\n")), "7"},
+		{string(eventChunk(nil, "data: x\n\n")), "7"},
+		{string(eventChunk(nil, "id\n\n")), ""},
+	} {
+		if s.next([]byte(c.in)); !s.boundary() || string(s.lastID) != c.id || s.hasID != (c.id != "") {
+			t.Errorf("%q: boundary %v, id %q, %v; want %q", c.in, s.boundary(), s.lastID, s.hasID, c.id)
+		}
+	}
+}
+
 func TestStreamScannerEnds(t *testing.T) {
 	for _, c := range []struct {
 		name, in  string
