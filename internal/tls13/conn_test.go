@@ -104,7 +104,7 @@ func TestSequenceNumbersEnd(t *testing.T) {
 
 // stuck is a connection over a pipe whose other end nobody reads, with a Write
 // under way, and the end of that Write.
-func stuck(t *testing.T) (c *Conn, p *peer, far net.Conn, done chan error) {
+func stuck(t *testing.T, text string) (c *Conn, p *peer, far net.Conn, done chan error) {
 	t.Helper()
 	s, p := newPeer(t)
 	near, far := net.Pipe()
@@ -116,7 +116,7 @@ func stuck(t *testing.T) (c *Conn, p *peer, far net.Conn, done chan error) {
 	}
 	done = make(chan error, 1)
 	go func() {
-		_, err := io.WriteString(c, "stuck")
+		_, err := io.WriteString(c, text)
 		done <- err
 	}()
 	<-wire.began
@@ -135,7 +135,7 @@ func (w *watched) Write(p []byte) (int, error) {
 }
 
 func TestReaderDoesNotWaitForWriter(t *testing.T) {
-	c, p, far, done := stuck(t)
+	c, p, far, done := stuck(t, "stuck")
 	go far.Write(append(p.update(1), p.seal(typeApplicationData, "go on")...))
 	if err := expect(c, "go on"); err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestReaderDoesNotWaitForWriter(t *testing.T) {
 }
 
 func TestCloseCutsWriteOff(t *testing.T) {
-	c, _, far, done := stuck(t)
+	c, _, far, done := stuck(t, "stuck")
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestCloseCutsWriteOff(t *testing.T) {
 }
 
 func TestWriteTimeoutStays(t *testing.T) {
-	c, _, _, done := stuck(t)
+	c, _, far, done := stuck(t, "stuck")
 	if err := c.SetWriteDeadline(time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +198,33 @@ func TestWriteTimeoutStays(t *testing.T) {
 	}
 	if _, err := c.State(); err == nil {
 		t.Error("a connection that failed has a state")
+	}
+
+	// Part of a record may be out: not even an alert can follow it.
+	go far.Write(make([]byte, headerLen))
+	if _, err := c.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("read a record of version 0: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := far.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the client read %d bytes, %v", n, err)
+	}
+}
+
+// An alert goes out between two records of one Write, which ends there.
+func TestAlertEndsWrite(t *testing.T) {
+	full := strings.Repeat("x", maxPlaintext)
+	c, p, far, done := stuck(t, full+"not sent")
+	go far.Write(make([]byte, headerLen))
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("read a record of version 0")
+	}
+	p.expectMessages(far, data(full), alert(2, byte(alertProtocolVersion)))
+	var alert tls.AlertError
+	if err := <-done; !errors.As(err, &alert) || alert != alertProtocolVersion {
+		t.Errorf("the write ended with %v", err)
 	}
 }
 

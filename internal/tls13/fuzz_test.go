@@ -34,6 +34,8 @@ func FuzzRecordLayer(f *testing.F) {
 	f.Add(append(data, opRaw, 20, 3, 3, 1, 1, opData, 4, 0, opRaw, 20, 3, 3, 1, 2), []byte{}, uint8(0), false)
 	f.Add(append(data, opRaw, 23, 3, 1, 9, 9), []byte{}, uint8(0), false)
 	f.Add(append(data, opRaw, 23, 3, 3, 255, 255), []byte{9}, uint8(0), true)
+	f.Add(append(data, opRaw, 23, 3, 3, 65, 1), []byte{250}, uint8(0), true)
+	f.Add(append(data, opRaw, 20, 3, 3, 64, 1), []byte{250}, uint8(0), true)
 	f.Add(append(data, opRaw, 23, 3, 3, 0, 0), []byte{9}, uint8(0), true)
 	f.Add(append(data, opRaw, 21, 3, 3, 2, 2), []byte{}, uint8(0), true)
 	f.Add(append(data, opBig, 0, opBig, 1, opData, 1, 0), []byte{255}, uint8(1), true)
@@ -89,7 +91,7 @@ const (
 	opSplit         // where, request: the same in two records
 	opRecord        // type, length, bytes
 	opFlip          // which byte of all that was sent so far, from the end
-	opRaw           // five bytes of a header, and as many bytes of zero as it says, up to 20
+	opRaw           // five bytes of a header; as many bytes follow as it says, if that is about allowed
 	opBig           // which limit to touch or to break
 	opEmpty         // 1: one byte of padding; nothing else
 	opOuter         // outer type, length
@@ -138,7 +140,10 @@ func (p *peer) perform(script []byte) (sent []byte, odd bool) {
 				head[4] = 1
 				n = 1
 			}
-			sent = append(append(sent, head...), bytes.Repeat([]byte{1}, min(n, 20))...)
+			if n > maxCiphertext+1 {
+				n = 20
+			}
+			sent = append(append(sent, head...), bytes.Repeat([]byte{1}, n)...)
 		case opBig:
 			sizes := [...]struct{ data, padding int }{{maxPlaintext, 0}, {0, maxPlaintext}, {maxPlaintext, 1}, {maxPlaintext + 1, 0}, {maxPlaintext + 300, 0}}
 			size := sizes[int(next())%len(sizes)]

@@ -106,9 +106,6 @@ func (s State) String() string {
 // Format writes String, whatever the verb.
 func (s State) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// GoString is String.
-func (s State) GoString() string { return s.String() }
-
 // MarshalText is String; encoding/json and encoding/xml use it.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
