@@ -50,8 +50,8 @@ func (h *hold) pack() (*parcel, int, error) {
 	p.carry = append(append([]byte(nil), c.in.part...), c.in.held...)
 	if l != nil {
 		p.kind, p.head, p.answer = l.kind, l.head, l.out.answer
-		if l.kind == kindSSE && l.out.events.hasID {
-			p.head = withField(l.head, "Last-Event-Id", string(l.out.events.lastID))
+		if l.kind == kindSSE {
+			p.head = withField(l.head, "Last-Event-Id", string(l.out.events.lastID)) // empty if it was reset
 		}
 	}
 	h.sent = true

@@ -101,6 +101,9 @@ func (in *inbound) scan(c *Conn, b []byte) int {
 		case scanHead:
 			in.keep(b[:n])
 		case scanStart, scanBody:
+			if in.request.empty {
+				return n // lines before a request
+			}
 			in.busy = true
 			in.forget()
 			if in.request.upgrade && in.request.state == scanStart {
