@@ -136,7 +136,7 @@ func (l *moveLink) write(m moveMessage, head []byte, size int) (began bool, err 
 			}
 		}
 		err = writeMove(l.conn, b, now)
-		for pause := time.Millisecond; isBusy(err) && time.Now().Before(deadline); pause = min(2*pause, busyPause) {
+		for pause := time.Millisecond; isBusy(err) && time.Until(deadline) > 2*pause; pause = min(2*pause, busyPause) {
 			time.Sleep(pause)
 			err = writeMove(l.conn, b, now)
 		}

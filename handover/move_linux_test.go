@@ -362,3 +362,76 @@ func TestMoveRejectsWhatCannotBeSent(t *testing.T) {
 		t.Error("GO after Stop has not arrived")
 	}
 }
+
+// 2,000 connections and back again to no descriptors, with a parcel of the size
+// of a request head: the price of the transport alone.
+func BenchmarkMove(b *testing.B) {
+	const connections, batch = 2000, 64
+	for _, size := range []int{500, 4000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			fds := files(b, batch)
+			parcels := slices.Repeat([][]byte{make([]byte, size)}, batch)
+			b.ReportAllocs()
+			for b.Loop() {
+				m := newMove(b, nil)
+				s := m.Server("web")
+				awaited := make(chan error, 1)
+				go func() {
+					for n := 0; n < connections; n += batch {
+						number, refusals, err := s.Await()
+						if err == nil {
+							err = s.Go(number, make([][]byte, len(refusals)))
+						}
+						if err != nil {
+							awaited <- err
+							return
+						}
+					}
+					awaited <- nil
+				}()
+				for n := 0; n < connections; n += batch {
+					k := min(batch, connections-n)
+					if err := s.Send(uint64(n), false, parcels[:k], fds[:k]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := <-awaited; err != nil {
+					b.Fatal(err)
+				}
+				if err := m.end(b); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/connections, "us/conn")
+		})
+	}
+}
+
+// One parcel of the largest size.
+func BenchmarkMoveLargest(b *testing.B) {
+	fds, parcels := files(b, 1), [][]byte{make([]byte, MaxParcel)}
+	b.SetBytes(MaxParcel)
+	m := newMove(b, func(r *recorder) {
+		take := func(batch uint64, n int) {
+			r.mu.Lock()
+			r.batches[batch].parcels = nil
+			r.mu.Unlock()
+			if err := r.answer(batch, make([]string, n)); err != nil {
+				b.Error(err)
+			}
+		}
+		r.take = take
+	})
+	s, n := m.Server("web"), uint64(0)
+	for b.Loop() {
+		if err := s.Send(n, false, parcels, fds); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := s.Await(); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.StopTimer()
+	m.end(b)
+}
