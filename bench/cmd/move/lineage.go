@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue"
+	"github.com/segue-go/segue/handover"
+)
+
+// lineage is the service, through all its generations.
+type lineage struct {
+	addr string
+	cmd  *exec.Cmd
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and made anew with every line
+	lines   []line
+	pid     int // of the generation that serves
+}
+
+// begin starts the first generation.
+func begin(env ...string) (*lineage, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	l := &lineage{cmd: exec.Command(exe), changed: make(chan struct{})}
+	l.cmd.Env = append(os.Environ(), append(env, envService+"="+strconv.Itoa(os.Getpid()))...)
+	l.cmd.Stderr = os.Stderr
+	// A file, and not a pipe of os/exec: later generations write to it too.
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	l.cmd.Stdout = w
+	if err := l.cmd.Start(); err != nil {
+		return nil, err
+	}
+	w.Close()
+	go l.read(r)
+	go l.cmd.Wait()
+	first, err := l.await(0, func(s line) bool { return s.Addr != "" })
+	if err != nil {
+		return nil, err
+	}
+	l.addr, l.pid = first.Addr, l.cmd.Process.Pid
+	_, err = l.await(0, func(s line) bool { return s.Phase == segue.Ready.String() })
+	return l, err
+}
+
+func (l *lineage) read(r io.Reader) {
+	for in := bufio.NewScanner(r); in.Scan(); {
+		var s line
+		if json.Unmarshal(in.Bytes(), &s) != nil {
+			continue
+		}
+		l.mu.Lock()
+		l.lines = append(l.lines, s)
+		close(l.changed)
+		l.changed = make(chan struct{})
+		l.mu.Unlock()
+	}
+}
+
+func (l *lineage) mark() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
+// await returns the first line from a mark on that fits.
+func (l *lineage) await(from int, fits func(line) bool) (line, error) {
+	late := time.After(patience)
+	for {
+		l.mu.Lock()
+		lines, changed := l.lines[min(from, len(l.lines)):], l.changed
+		l.mu.Unlock()
+		from += len(lines)
+		for _, s := range lines {
+			if fits(s) {
+				return s, nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-late:
+			return line{}, errors.New("the service does not say what is waited for")
+		}
+	}
+}
+
+// restarted is one handover.
+type restarted struct {
+	began, ended time.Time // of the move
+	move         segue.Move
+	gone         time.Duration // the old process, after it was told that the new one serves
+	report       handover.Report
+}
+
+// restart hands over once, to the end of the old process.
+func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
+	old := l.pid
+	fd, err := unix.PidfdOpen(old, 0)
+	if err != nil {
+		return r, err
+	}
+	defer unix.Close(fd)
+	from := l.mark()
+	if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+		return r, err
+	}
+	over, err := l.await(from, func(s line) bool { return s.PID == old && s.Over != nil })
+	if err != nil {
+		return r, err
+	}
+	r.report = *over.Over
+	if r.report.Outcome != handover.Done {
+		return r, nil
+	}
+	draining, err := l.await(from, func(s line) bool { return s.PID == old && s.Phase == segue.Draining.String() })
+	if err != nil {
+		return r, err
+	}
+	r.began, r.ended = draining.At, draining.At
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience/time.Millisecond))
+		if err == unix.EINTR {
+			continue
+		}
+		if n == 0 {
+			return r, fmt.Errorf("process %d does not end", old)
+		}
+		break
+	}
+	r.gone = time.Since(draining.At)
+	next, err := l.await(from, func(s line) bool { return s.PID != old && s.Phase == segue.Ready.String() })
+	if err != nil {
+		return r, err
+	}
+	l.pid = next.PID
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.lines[from:] {
+		if s.PID == old && s.Move != nil {
+			r.move, r.ended = *s.Move, s.At
+		}
+	}
+	return r, nil
+}
+
+// told is what the process that has left said of its goodbyes.
+func (l *lineage) told(pid int) map[string]int {
+	s, err := l.await(0, func(s line) bool { return s.PID == pid && s.Told != nil })
+	if err != nil {
+		return nil
+	}
+	return s.Told
+}
+
+// end has the service leave.
+func (l *lineage) end() {
+	syscall.Kill(l.pid, syscall.SIGKILL)
+}
