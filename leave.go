@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/conns"
@@ -71,14 +72,17 @@ func (m *machine) leave(reason string, successor bool) error {
 type drain struct {
 	m         *machine
 	successor bool
-	accepts   bool // until the end, to refuse clearly; one that never served leaves that to those who do
+	moving    atomic.Bool  // live connections go to the successor
+	departed  atomic.Int64 // so many have
+	accepts   bool         // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
 	inFlight  int    // when it began
 	served    uint64 // by then
 }
 
 // run follows the order that loses nothing: accepting stops before goodbye,
-// goodbye comes before the wait, the wait before Shutdown.
+// goodbye comes before the wait, the wait before Shutdown. Connections that go on
+// in the successor go before the goodbye.
 func (d *drain) run(ctx context.Context) error {
 	m := d.m
 	if d.handing != nil {
@@ -101,15 +105,32 @@ func (d *drain) run(ctx context.Context) error {
 		}
 	}
 	began := time.Now()
-	errs := make([]error, len(m.app.servers))
+	budget, cancel := context.WithTimeout(ctx, m.opts.DrainTimeout)
+	defer cancel()
+	var errs []error
 	var wg sync.WaitGroup
-	for i, s := range m.app.servers {
-		wg.Go(func() { errs[i] = d.server(ctx, s) })
+	server := func(s *server) {
+		wg.Go(func() {
+			if err := d.server(ctx, budget, s); err != nil {
+				m.mu.Lock()
+				errs = append(errs, err)
+				m.mu.Unlock()
+			}
+		})
 	}
+	d.moving.Store(m.departure != nil)
 	stopTelling := d.tell(began)
+	if m.departure != nil {
+		d.move(budget, server)
+	} else {
+		for _, s := range m.app.servers {
+			server(s)
+		}
+	}
+	moved := time.Now()
 	wg.Wait()
 	stopTelling()
-	m.note(Step{Name: "drain", Took: time.Since(began), Budget: m.opts.DrainTimeout})
+	m.note(Step{Name: "drain", Took: time.Since(moved), Budget: m.opts.DrainTimeout}) // which a move before it shares
 	_, served := d.count()
 	m.mu.Lock()
 	m.report.InFlight = d.inFlight
@@ -147,10 +168,8 @@ func (d *drain) lameDuck(ctx context.Context) {
 	d.m.note(Step{Name: "lame duck", Took: time.Since(began), Budget: budget, Error: text(context.Cause(ctx))})
 }
 
-// server has one server leave.
-func (d *drain) server(ctx context.Context, s *server) error {
-	budget, cancel := context.WithTimeout(ctx, d.m.opts.DrainTimeout)
-	defer cancel()
+// server has one server leave, within budget. Ending ctx cuts it short.
+func (d *drain) server(ctx, budget context.Context, s *server) error {
 	if s.http == nil {
 		return d.foreign(budget, s)
 	}
@@ -262,17 +281,25 @@ func (d *drain) count() (inFlight int, served uint64) {
 	return inFlight, served
 }
 
-// tell says about once a second what is still waited for.
+// tell says about once a second how many connections have moved, or, when no
+// more have, what is still waited for.
 func (d *drain) tell(began time.Time) (stop func()) {
 	tick := time.NewTicker(waitTick)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for {
+		for told := int64(0); ; {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
+			}
+			if n := d.departed.Load(); n > told && d.moving.Load() {
+				told = n
+				e := ConnectionsMoved{Departed: int(n)}
+				d.m.out.emit(e)
+				d.m.say("STATUS=" + Draining.String() + ": " + e.String())
+				continue
 			}
 			w := Waiting{Left: d.m.opts.DrainTimeout - time.Since(began)}
 			for _, s := range d.m.app.servers {

@@ -55,6 +55,7 @@ type Move struct {
 	Stayed       map[string]int `json:"stayed,omitempty"`           // those that did not, by the reason why
 	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // 0: there was none
 	LongestPause time.Duration  `json:"longest_pause_ns,omitempty"` // in which one of them was not served
+	MoveFailure  string         `json:"move_failure,omitempty"`     // why it ended early: what had not moved by then stayed
 }
 
 // Most that a report has of different reasons, and of the text of one.
@@ -76,15 +77,16 @@ func (m Move) String() string {
 	if len(m.Stayed) > 0 {
 		line += fmt.Sprintf("; %d stayed: %s", total(m.Stayed), reasons(m.Stayed))
 	}
+	if m.MoveFailure != "" {
+		line += "; it ended early: " + oneLine(m.MoveFailure)
+	}
 	return line
 }
 
 // add counts n more under key. Reasons quote what others wrote: they must not
 // make a report of any size.
 func add(to *map[string]int, key string, n int) {
-	if len(key) > maxReason {
-		key = strings.ToValidUTF8(key[:maxReason], "")
-	}
+	key = brief(key)
 	if *to == nil {
 		*to = map[string]int{}
 	}
@@ -92,6 +94,11 @@ func add(to *map[string]int, key string, n int) {
 		key = "other reasons"
 	}
 	(*to)[key] += n
+}
+
+// brief is the beginning of a reason that another process gave.
+func brief(reason string) string {
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 func total(m map[string]int) (n int) {

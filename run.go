@@ -73,6 +73,8 @@ type machine struct {
 	handing    *handing                // the last handover, under way or over; nil before
 	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
 	journal    *handover.Journal       // nil when none is kept
+	departure  *handover.Departure     // by which live connections go to the successor; nil when they do not
+	arrivals   arrivals                // by which they come from other processes
 
 	leftAt    time.Time  // when the leaving began
 	reloading sync.Mutex // one round of reloads at a time
@@ -137,6 +139,7 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 	if m.link != nil {
 		m.link.close()
 	}
+	m.endMoves()
 	m.notify.Close()
 	m.out.close(flushTimeout)
 	return errors.Join(m.errs...)

@@ -70,7 +70,7 @@ func (m *machine) spawn(control *handover.ControlListener, dir string) (*success
 		}
 		return nil, err
 	}
-	next := &successor{process: process, journal: c.Journal, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
+	next := &successor{m: m, process: process, journal: c.Journal, drain: m.opts.DrainTimeout, ready: make(chan struct{}), linked: make(chan struct{}), released: make(chan struct{})}
 	go next.welcome(control, dir)
 	return next, nil
 }

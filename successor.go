@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -17,10 +18,12 @@ const endPatience = 5 * time.Second
 
 // successor is the new generation, seen from the process that started it.
 type successor struct {
+	m       *machine // of the process that started it
 	process *handover.Process
 	journal *os.File       // what it has in flight while it is not proven; may be nil
 	drain   time.Duration  // what it may take to finish requests
 	link    *handover.Link // written before linked is closed
+	peer    int            // likewise: the process at the other end
 	linked  chan struct{}
 	ready   chan struct{}
 	once    sync.Once // READY may be said again
@@ -46,6 +49,7 @@ func (s *successor) welcome(control *handover.ControlListener, dir string) {
 		}
 		control.Close()
 		os.RemoveAll(dir)
+		s.peer = peer.PID
 		s.link = handover.NewLink(peer, s.handle)
 		close(s.linked)
 		select {
@@ -84,9 +88,33 @@ func (s *successor) Call(ctx context.Context, v handover.Verb) error {
 	return err
 }
 
+// call is Call for one that has dialled, with what goes with the verb.
+func (s *successor) call(ctx context.Context, v handover.Verb, f handover.Fields, files ...*os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
+	defer cancel()
+	_, err := s.link.Call(ctx, v, f, files...)
+	return err
+}
+
+// adopts has the successor take over live connections of this process, and
+// returns the way to it.
+func (s *successor) adopts() (*handover.Departure, error) {
+	here, there, err := handover.MovePair()
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	if err := s.call(context.Background(), handover.Adopt, handover.Fields{"FROM": strconv.Itoa(os.Getpid())}, there); err != nil {
+		here.Close()
+		return nil, err
+	}
+	return handover.NewDeparture(here, s.peer)
+}
+
 // End asks the successor to leave and kills it when its time is over: soon when
 // it never served, after a drain when it did. It is told that somebody else
-// serves, since SIGTERM would have it refuse the clients that are ours again.
+// serves, since SIGTERM would have it refuse the clients that are ours again; what
+// it has accepted comes back to this process, if it can.
 func (s *successor) End(graceful bool) {
 	go func() {
 		if !graceful {
@@ -94,13 +122,26 @@ func (s *successor) End(graceful bool) {
 			s.killAfter(endPatience)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
-		defer cancel()
-		if s.Call(ctx, handover.Drain) != nil {
+		if s.takeBack() != nil { // it has answered OPEN: it has dialled
 			s.process.Signal(syscall.SIGTERM)
 		}
 		s.killAfter(endPatience + s.drain)
 	}()
+}
+
+// takeBack has the successor drain, and this process adopt its connections.
+func (s *successor) takeBack() error {
+	here, there, err := handover.MovePair()
+	if err == nil {
+		defer there.Close()
+		err = s.m.adopt(here, s.peer)
+	}
+	ctx := context.Background()
+	if err != nil {
+		s.m.out.emit(Problem{fmt.Errorf("connections do not come back: %w", err)})
+		return s.call(ctx, handover.Drain, nil)
+	}
+	return s.call(ctx, handover.Drain, handover.Fields{"TO": strconv.Itoa(os.Getpid())}, there)
 }
 
 // leave has a successor that serves leave for good.

@@ -18,6 +18,8 @@ type handing struct {
 	over   bool          // the loop's: its outcome has been acted upon
 	done   chan struct{} // closed when its outcome is decided
 	heir   *successor    // written before done is closed; nil when none could be started
+
+	departure *handover.Departure // written before done is closed; nil when connections do not move
 }
 
 // refusal is why a process cannot be replaced by a child of its own.
@@ -65,7 +67,9 @@ func (m *machine) upgrade() {
 	go func() {
 		report := m.handOver(ctx, h)
 		close(h.done)
-		m.do(func() error { m.handedOver(h, report); return nil })
+		if m.do(func() error { m.handedOver(h, report); return nil }) != nil && h.departure != nil {
+			h.departure.Close() // the service has ended
+		}
 	}()
 }
 
@@ -84,10 +88,13 @@ func (m *machine) handedOver(h *handing, r handover.Report) {
 	m.out.emit(HandoverEnded{pid, r})
 	if m.phase >= Draining {
 		h.heir.leave() // it was too late to give it up, and the service is to end
+		if h.departure != nil {
+			h.departure.Close()
+		}
 		return
 	}
 	m.spared = true
-	m.leave("process "+strconv.Itoa(pid)+" serves", true)
+	m.leaveTo("process "+strconv.Itoa(pid)+" serves", h.departure)
 }
 
 // handOver starts a successor and runs the restart with this process as the
@@ -137,6 +144,9 @@ func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
 	defer cancel()
 	if err := m.notify.Barrier(ctx); err != nil {
 		m.out.emit(Problem{err})
+	}
+	if h.departure, err = h.heir.adopts(); err != nil {
+		m.out.emit(Problem{fmt.Errorf("connections do not move: %w", err)})
 	}
 	m.main.Store(false)
 	close(h.heir.released)

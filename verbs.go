@@ -11,8 +11,23 @@ import (
 
 // handle does what the supervisor says.
 func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields, error) {
-	defer r.Close()
 	m := l.m
+	switch r.Verb { // those that pass their descriptors on
+	case handover.Adopt:
+		from, err := peerOf(r, "FROM")
+		if err != nil {
+			return nil, err
+		}
+		return nil, m.adopt(r.Files[0], from)
+	case handover.Drain:
+		to := m.departureOf(r)
+		err := m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true, to)
+		if err != nil && to != nil {
+			to.Close()
+		}
+		return nil, err
+	}
+	defer r.Close()
 	switch r.Verb {
 	case handover.Trial:
 		return nil, m.do(func() error {
@@ -33,17 +48,17 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 		return nil, m.do(m.proven)
 	case handover.Reload:
 		return nil, m.reload(ctx)
-	case handover.Drain:
-		return nil, m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true)
 	case handover.Stop:
-		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false)
+		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false, nil)
 	}
 	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
 }
 
 // leaveWithin leaves with the supervisor's budget for lame duck and drain
 // together: it will not wait for longer, whatever the service's own options say.
-func (m *machine) leaveWithin(budget, reason string, successor bool) error {
+// With a successor live connections go to it by to, which may be nil, and is the
+// machine's when no error is returned.
+func (m *machine) leaveWithin(budget, reason string, successor bool, to *handover.Departure) error {
 	d, err := time.ParseDuration(budget)
 	if budget != "" && (err != nil || d < 0) {
 		return fmt.Errorf("cannot leave within %q: it is not a duration such as 30s", budget)
@@ -56,7 +71,10 @@ func (m *machine) leaveWithin(budget, reason string, successor bool) error {
 			}
 			m.opts.DrainTimeout = d
 		}
-		return m.leave(reason, successor)
+		if successor {
+			return m.leaveTo(reason, to)
+		}
+		return m.leave(reason, false)
 	})
 }
 

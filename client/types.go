@@ -138,6 +138,7 @@ type Drain struct {
 	Goodbyes     map[string]int `json:"goodbyes,omitempty"`         // connections that were told to come back, by how or why
 	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // part of Took
 	LongestPause time.Duration  `json:"longest_pause_ns,omitempty"` // of one connection that moved
+	MoveFailure  string         `json:"move_failure,omitempty"`     // why the move ended early: what had not moved by then stayed
 }
 
 // Cut is a request, or a connection without one, that was cut off: at the end of

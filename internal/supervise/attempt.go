@@ -84,7 +84,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 			if err != nil {
 				return nil, err
 			}
-			a.next = g
+			a.next, g.back = g, a.old
 			return g, nil
 		},
 		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
@@ -112,12 +112,13 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		<-a.next.retired // it was told to end: its output is complete then
 		report.Output = s.logs.tail(a.next.number, outputLines)
 		report.Lost, report.LostMore = s.lostWith(a.next)
+		report.Steps = append(report.Steps, a.next.moved()...)
 	}
 	a.next.endJournal()
 	if next != nil && a.old != nil {
 		<-a.old.retired
 		report.Drain = &a.old.drain
-		report.Steps = append(report.Steps, client.Step{Name: string(handover.StepDrain), Began: time.Now().Add(-a.old.drain.Took), Took: a.old.drain.Took})
+		report.Steps = append(report.Steps, a.old.left()...)
 	}
 	report.Took = time.Since(report.Began)
 	s.finish(a, report)
@@ -208,7 +209,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		if a.old != nil {
 			s.crashes.served(a.old.servedFor())
 			s.become(a.old, client.RoleDraining)
-			a.old.leave(handover.Drain, s.config.DrainTimeout)
+			a.old.makeWay(a.next, s.config.DrainTimeout)
 		}
 		if !slices.Contains(s.view.alive, a.next) {
 			s.lost(a.next) // it was seen to end before it was the one that serves

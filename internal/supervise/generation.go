@@ -42,11 +42,14 @@ type generation struct {
 	ending    sync.Once
 	retired   chan struct{} // closed when it has ended and how is
 	drain     client.Drain  // how it left; written before retired is closed
+	unmoved   string        // why its connections did not move; likewise
+	back      *generation   // takes its connections over if it is given up; nil when nobody served before
 	hurry     chan struct{} // closed when waiting for it is over
 	hurryOnce sync.Once
 
 	mu      sync.Mutex
 	link    *handover.Link
+	pid     int // at the other end of link
 	role    client.Role
 	status  string
 	sockets []string      // that it serves
@@ -84,11 +87,18 @@ func (g *generation) call(ctx context.Context, v handover.Verb, f handover.Field
 // becomesReady notes that it has said so, over whichever wire.
 func (g *generation) becomesReady() { g.readyOnce.Do(func() { close(g.ready) }) }
 
-// attach makes l its control link.
-func (g *generation) attach(l *handover.Link) {
+// attach makes l, which leads to process pid, its control link.
+func (g *generation) attach(l *handover.Link, pid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.link = l
+	g.link, g.pid = l, pid
+}
+
+// speaker is the process that speaks for it: its own, or a child's of a script.
+func (g *generation) speaker() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pid
 }
 
 // accountFor keeps what the generation says of its own leaving (ACCOUNT). The
@@ -160,18 +170,24 @@ func (g *generation) info() client.Generation {
 	}
 }
 
-// End begins to end a generation whose restart was rolled back.
+// End begins to end a generation whose restart was rolled back. Connections that
+// it has accepted go back to the one that serves.
 func (g *generation) End(graceful bool) {
 	if graceful {
-		g.leave(handover.Drain, g.budget)
+		g.makeWay(g.back, g.budget)
 		return
 	}
 	g.leave(handover.Stop, 0)
 }
 
+// makeWay is leave for a generation whose live connections go on in another one.
+func (g *generation) makeWay(to *generation, budget time.Duration) {
+	g.ending.Do(func() { go g.climb(handover.Drain, budget, to) })
+}
+
 // leave begins the ladder, once; retired is closed at its end.
 func (g *generation) leave(v handover.Verb, budget time.Duration) {
-	g.ending.Do(func() { go g.climb(v, budget) })
+	g.ending.Do(func() { go g.climb(v, budget, nil) })
 }
 
 // endOutput lets go of its log.
@@ -184,11 +200,15 @@ func (g *generation) endOutput(l logs) {
 // force shortens whatever the ladder waits for.
 func (g *generation) force() { g.hurryOnce.Do(func() { close(g.hurry) }) }
 
-func (g *generation) climb(v handover.Verb, budget time.Duration) {
+func (g *generation) climb(v handover.Verb, budget time.Duration, to *generation) {
 	began := time.Now()
+	fields, ends := g.carriedBy(to, budget)
 	ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
-	err := g.call(ctx, v, handover.Fields{"BUDGET": budget.String()})
+	err := g.call(ctx, v, fields, ends...)
 	cancel()
+	for _, f := range ends {
+		f.Close()
+	}
 	if err != nil {
 		g.process.Signal(syscall.SIGTERM)
 	}

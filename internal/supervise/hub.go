@@ -146,7 +146,7 @@ func (h *hub) accept() {
 			peer.Close()
 			continue
 		}
-		c := &caller{hub: h, g: g}
+		c := &caller{hub: h, g: g, pid: peer.PID}
 		c.made.Add(1)
 		l := handover.NewLink(peer, c.handle)
 		c.link = l
@@ -172,6 +172,7 @@ func (h *hub) forget(l *handover.Link) {
 type caller struct {
 	hub  *hub
 	g    *generation
+	pid  int
 	made sync.WaitGroup
 	link *handover.Link // set when made is done
 }
@@ -183,7 +184,7 @@ func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields,
 		if n, err := strconv.Atoi(r.Fields["GENERATION"]); err != nil || n != c.g.number {
 			return nil, fmt.Errorf("cannot greet generation %q: process %d is generation %d", r.Fields["GENERATION"], c.g.process.PID, c.g.number)
 		}
-		c.g.attach(c.link)
+		c.g.attach(c.link, c.pid)
 		return handover.Fields{"KEPT": strings.Join(c.hub.sockets.kept(), ":")}, nil
 	}
 	if c.g.wire() != c.link {

@@ -43,6 +43,9 @@ func service() int {
 	if fault == "impostor" {
 		return impostor()
 	}
+	if fault == "oldfashioned" {
+		return oldFashioned()
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
