@@ -64,6 +64,7 @@ func TestOldOneEndsWhileTheNewOneLeaves(t *testing.T) {
 func TestStopWhenFailed(t *testing.T) {
 	c := config(t, "TEST_SERVICE=die:500ms", "FAULT_AFTER=1")
 	c.Trial, c.Probation, c.Probe = 0, 0, nil
+	c.DrainTimeout = time.Minute // the first generation drains still when the service has failed
 	s, err := supervise.New(c)
 	if err != nil {
 		t.Fatal(err)
