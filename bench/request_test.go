@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -34,11 +35,27 @@ type spent struct{ wall, cpu float64 } // ns per request
 // Between two turns the server is asked for its facts, over a connection of its
 // own. Throughput leaves that out; processor time has it on both sides.
 func BenchmarkRequest(b *testing.B) {
+	compare(b, func(addr string) (*raw.Load, error) { return raw.Dial(addr, subject.PathItem, clients) })
+}
+
+// Messages of a WebSocket that are sent back, measured as BenchmarkRequest
+// measures requests. added-cpu-% is the processor time that is added, of that of
+// the bare server.
+func BenchmarkEcho(b *testing.B) {
+	for _, size := range []int{100, 4096} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			compare(b, func(addr string) (*raw.Load, error) { return raw.DialEcho(addr, subject.PathEcho, clients, size) })
+		})
+	}
+}
+
+// compare measures a load against three servers by turns.
+func compare(b *testing.B, dial func(addr string) (*raw.Load, error)) {
 	var servers [3]*subject.Process
 	var loads [3]*raw.Load
 	for i, kind := range []string{subject.Bare, subject.Segue, subject.Bare} {
 		servers[i] = start(b, kind)
-		load, err := raw.Dial(servers[i].Addr, subject.PathItem, clients)
+		load, err := dial(servers[i].Addr)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -70,9 +87,9 @@ func BenchmarkRequest(b *testing.B) {
 		b.ReportMetric(sample.MedianOf(rounds, func(r [3]spent) float64 { return r[i].cpu }), name+"-cpu-ns/req")
 	}
 	b.ReportMetric(allocs[0]/float64(len(rounds)), "bare-allocs/req")
-	for i, names := range [][3]string{
-		1: {"lost-%", "added-cpu-ns/req", "added-allocs/req"},
-		2: {"same-%", "same-cpu-ns/req", "same-allocs/req"},
+	for i, names := range [][4]string{
+		1: {"lost-%", "added-cpu-ns/req", "added-allocs/req", "added-cpu-%"},
+		2: {"same-%", "same-cpu-ns/req", "same-allocs/req", "same-cpu-%"},
 	} {
 		if i == 0 {
 			continue
@@ -80,5 +97,6 @@ func BenchmarkRequest(b *testing.B) {
 		b.ReportMetric(sample.MedianOf(rounds, func(r [3]spent) float64 { return 100 * (1 - r[0].wall/r[i].wall) }), names[0])
 		b.ReportMetric(sample.MedianOf(rounds, func(r [3]spent) float64 { return r[i].cpu - r[0].cpu }), names[1])
 		b.ReportMetric((allocs[i]-allocs[0])/float64(len(rounds)), names[2])
+		b.ReportMetric(sample.MedianOf(rounds, func(r [3]spent) float64 { return 100 * (r[i].cpu/r[0].cpu - 1) }), names[3])
 	}
 }

@@ -18,8 +18,8 @@ type group struct{ pattern, benchtime string }
 
 // The iterations of one count. Those of BenchmarkRequest are multiples of six.
 var (
-	full  = []group{{"Layer", "2000x"}, {"Request", "180x"}, {"IdleConnection", "2x"}, {"Restart", "10x"}}
-	short = []group{{"Layer", "400x"}, {"Request", "48x"}, {"IdleConnection", "1x"}, {"Restart", "4x"}}
+	full  = []group{{"Layer", "2000x"}, {"Request", "180x"}, {"Echo", "90x"}, {"IdleConnection", "2x"}, {"Restart", "10x"}}
+	short = []group{{"Layer", "400x"}, {"Request", "48x"}, {"Echo", "24x"}, {"IdleConnection", "1x"}, {"Restart", "4x"}}
 )
 
 // plan is what to run. Each count is a process of its own for each group, and

@@ -32,6 +32,11 @@ var targets = []target{
 	{what: "allocations added per request, layer alone", sample: "Layer/handler=gin added-allocs/req", digits: 0, most: 0, shown: "0"},
 	// The runtime's own few, and pools that a collection has emptied, are counted here.
 	{what: "allocations added per request, TCP", sample: "Request added-allocs/req", digits: 3, most: 0.01, shown: "0 (< 0.01)", noise: "Request same-allocs/req"},
+	{what: "processor time added, Gin JSON route, TCP", sample: "Request added-cpu-%", unit: "%", digits: 2, most: 1, noise: "Request same-cpu-%"},
+	{what: "processor time added, WebSocket echo of 100 B", sample: "Echo/size=100 added-cpu-%", unit: "%", digits: 2, most: 3, noise: "Echo/size=100 same-cpu-%"},
+	{what: "  noise: a second bare server", sample: "Echo/size=100 same-cpu-%", unit: "%", digits: 2, most: none},
+	{what: "processor time added, WebSocket echo of 4 KB", sample: "Echo/size=4096 added-cpu-%", unit: "%", digits: 2, most: 3, noise: "Echo/size=4096 same-cpu-%"},
+	{what: "  noise: a second bare server", sample: "Echo/size=4096 same-cpu-%", unit: "%", digits: 2, most: none},
 	{what: "memory added per idle connection", sample: "IdleConnection added-B/conn", unit: "B", digits: 0, most: 1024},
 	{what: "trigger to serving, `segue restart`, over start and trial", sample: "Restart/by=command over-ms", unit: "ms", digits: 1, most: 20},
 	{what: "  over the control API", sample: "Restart/by=api over-ms", unit: "ms", digits: 1, most: 20},

@@ -145,8 +145,8 @@ func (o *options) websockets(n, restarts int, secure bool) error {
 		took, gone = append(took, r.move.MoveTook), append(gone, r.gone)
 		time.Sleep(1200 * time.Millisecond) // what was due during the move has been answered
 		pauses = append(pauses, f.during(r.began, r.ended)...)
-		if i == 0 || (i+1)%10 == 0 {
-			fmt.Fprintf(os.Stderr, "  restart %d of %d: %d moved in %v, gone after %v, closed so far %d\n", i+1, restarts, r.move.Moved["websocket"], r.move.MoveTook.Round(time.Millisecond), r.gone.Round(time.Millisecond), f.closed.Load())
+		if i == 0 || (i+1)%5 == 0 {
+			fmt.Fprintf(os.Stderr, "  restart %d of %d: %d moved in %v, held for %v at most, gone after %v, closed so far %d\n", i+1, restarts, r.move.Moved["websocket"], ms(r.move.MoveTook), ms(r.move.LongestPause), r.gone.Round(time.Millisecond), f.closed.Load())
 		}
 	}
 	f.halt()

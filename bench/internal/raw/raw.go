@@ -2,7 +2,8 @@
 // what is measured is the server.
 //
 // Promised: every request is answered with 200 and in full before the next one
-// on its connection, none is retried, and the first failure is an error.
+// on its connection, every message of a WebSocket comes back, none is retried,
+// and the first failure is an error.
 package raw
 
 import (
@@ -27,7 +28,8 @@ var ok = []byte("HTTP/1.1 200 OK\r\n")
 // Load is a set of connections, each of which has had one answer.
 type Load struct {
 	request []byte
-	length  int // of an answer, which is always the same: the Date header has a fixed width
+	length  int    // of an answer, which is always the same: the Date header has a fixed width
+	begins  []byte // the answer
 	conns   []net.Conn
 }
 
@@ -35,14 +37,20 @@ type Load struct {
 func Dial(addr, path string, n int) (*Load, error) {
 	l := &Load{
 		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: application/json\r\n\r\n", path, addr),
-		conns:   make([]net.Conn, n),
+		begins:  ok,
 	}
 	var err error
 	if l.length, err = measure(addr, l.request); err != nil {
 		return nil, err
 	}
+	return l, l.connect(addr, n, func(net.Conn) error { return nil })
+}
+
+// connect makes n connections, prepares each and has one answer on it.
+func (l *Load) connect(addr string, n int, prepare func(net.Conn) error) error {
+	l.conns = make([]net.Conn, n)
 	var next atomic.Int64
-	err = each(min(n, dialing), func(int) error {
+	err := each(min(n, dialing), func(int) error {
 		buf := make([]byte, l.length)
 		for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 			c, err := net.Dial("tcp", addr)
@@ -50,6 +58,9 @@ func Dial(addr, path string, n int) (*Load, error) {
 				return err
 			}
 			l.conns[i] = c
+			if err := prepare(c); err != nil {
+				return err
+			}
 			if err := l.ask(c, buf); err != nil {
 				return err
 			}
@@ -58,9 +69,8 @@ func Dial(addr, path string, n int) (*Load, error) {
 	})
 	if err != nil {
 		l.Close()
-		return nil, err
 	}
-	return l, nil
+	return err
 }
 
 // measure is the length of an answer in bytes, headers included.
@@ -94,7 +104,7 @@ func (l *Load) ask(c net.Conn, buf []byte) error {
 	if _, err := io.ReadFull(c, buf); err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(buf, ok) {
+	if !bytes.HasPrefix(buf, l.begins) {
 		return fmt.Errorf("answered %.60q", buf)
 	}
 	return nil

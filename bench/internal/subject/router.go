@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gorilla/websocket"
+	"github.com/segue-go/segue/conns"
 )
 
 // The routes.
 const (
 	PathItem   = "/items/1"
+	PathEcho   = "/echo" // a WebSocket that may move
 	PathFacts  = "/facts"
 	PathMemory = "/facts?collect=1" // after collecting garbage
 )
@@ -32,8 +35,26 @@ func Router() http.Handler {
 	r.GET("/items/:id", func(c *gin.Context) {
 		c.JSON(http.StatusOK, item{ID: 1, Name: "teapot", Price: 1995, Stock: 12})
 	})
+	r.GET(PathEcho, echo)
 	r.GET("/facts", func(c *gin.Context) { c.JSON(http.StatusOK, facts(c.Query("collect") != "")) })
 	return r
+}
+
+var upgrader = websocket.Upgrader{}
+
+func echo(c *gin.Context) {
+	conns.Movable(c.Request.Context())
+	ws, err := upgrader.Upgrade(c.Writer, c.Request, nil)
+	if err != nil {
+		return
+	}
+	defer ws.Close()
+	for {
+		kind, message, err := ws.ReadMessage()
+		if err != nil || ws.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
 }
 
 // Facts is what a process says of itself.
