@@ -16,6 +16,8 @@
 //     survived probation.
 //  6. A message from a stranger (another user, a process that is not of the
 //     generation it names) is refused.
+//  7. A connection that moves ([Departure], [Arrival]) is one side's or the
+//     other's at any instant, whichever of them dies, and when.
 //
 // Not promised: links and descriptor passing work on Linux only; elsewhere the
 // functions that need them return an error wrapping [errors.ErrUnsupported].

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,6 +71,11 @@ func departAndWait() int {
 		return said(err)
 	}
 	step, s := os.Getenv("MOVE_STEP"), d.Server("web")
+	if step == "nobody" {
+		if err := becomeNobody(); err != nil {
+			return said(err)
+		}
+	}
 	fds := []int{0, 2}
 	if step == "half" {
 		m := moveMessage{kind: moveBatch, server: "web", items: make([][]byte, 2), files: fds}
@@ -249,14 +255,39 @@ func TestMoveFromOneWhoIsKilled(t *testing.T) {
 	}
 }
 
+func becomeNobody() error {
+	return errors.Join(syscall.Setresgid(65534, 65534, 65534), syscall.Setresuid(65534, 65534, 65534))
+}
+
+// The right process of another user is a stranger.
+func TestMoveFromAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	a, b, err := MovePair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, far, _ := child(t, "move-depart", "nobody", a)
+	arrival, err := NewArrival(b, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far()
+	err = arrival.Run(func(string, func(uint64, []string) error) (Passengers, error) {
+		t.Error("it was heard")
+		return nil, errors.New("not expected")
+	})
+	if err == nil || !strings.Contains(err.Error(), "user 65534 sent it, this process is of user 0") {
+		t.Error(err)
+	}
+}
+
 // departInALowLimit sends more descriptors than may be on their way, and again
 // when there is room. Root is not bound by that limit.
 func departInALowLimit() int {
 	if os.Getuid() == 0 {
-		if err := unix.Setresgid(65534, 65534, 65534); err != nil {
-			return said(err)
-		}
-		if err := unix.Setresuid(65534, 65534, 65534); err != nil {
+		if err := becomeNobody(); err != nil {
 			return said(err)
 		}
 	}
@@ -310,7 +341,7 @@ func TestMoveIsBusy(t *testing.T) {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), "HANDOVER_TEST=move-busy")
-	out, err := cmd.CombinedOutput()
+	out, err := cmd.Output()
 	if err != nil || strings.TrimSpace(string(out)) != "done" {
 		t.Errorf("%s, %v", out, err)
 	}
