@@ -23,6 +23,7 @@ test: ## test every module, with -race
 soak: ## the long tests: 100 restarts under every kind of traffic (about 25 minutes)
 	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run ZeroLoss ./internal/e2e
 	cd contrib/grpc && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 30m -v .
+	cd examples/live && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestLiveConnectionsStay .
 
 bench: ## benchmarks against their targets; writes bench/RESULTS.md
 	$(GO) run ./bench/cmd/bench

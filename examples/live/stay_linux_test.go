@@ -38,7 +38,7 @@ func (r *rig) stayers() (loads []stay.Load) {
 		add("post", web, 5, 100*time.Millisecond, stay.Requests{Method: "POST", Path: "/json", Body: 20 << 10})
 		add("pipeline", web, 5, 100*time.Millisecond, stay.Requests{Method: "GET", Path: "/json", Pipeline: 2})
 		add("upload", web, 2, 700*time.Millisecond, stay.Requests{Method: "POST", Path: "/upload", Body: 512 << 10, Over: 600 * time.Millisecond})
-		add("slow", web, 2, 200*time.Millisecond, stay.Requests{Method: "GET", Path: "/slow?for=300ms"})
+		add("slow", web, 2, 500*time.Millisecond, stay.Requests{Method: "GET", Path: "/slow?for=300ms"})
 		add("chi-gorilla", chi, 2, 250*time.Millisecond, stay.Echo{Path: "/ws/gorilla"})
 		add("chi-sse", chi, 2, 0, stay.Events{Path: "/events", Topic: topic})
 		add("chi-get", chi, 2, 100*time.Millisecond, stay.Requests{Method: "GET", Path: "/json"})
