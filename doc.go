@@ -14,9 +14,12 @@
 //  2. A service is ready after setup has returned, every server has its socket
 //     and every check has passed; not before, and not by a timer.
 //  3. It leaves in this order: stop accepting (with a successor) or refuse
-//     clearly (without), say goodbye, wait, only then http.Server.Shutdown,
-//     then join tasks, then clean up in reverse order. An idle keep-alive
-//     connection that was not told is not closed before its budget ends.
+//     clearly (without), let live connections go on in the successor, say
+//     goodbye to the others, wait, only then http.Server.Shutdown, then join
+//     tasks, then clean up in reverse order. An idle keep-alive connection that
+//     was not told is not closed before its budget ends. Package conns says which
+//     connections go on; when none can, because the successor was built with an
+//     older version or dies, all of them are told and waited for.
 //  4. Every wait has a budget ([Options]). A step that hangs or panics costs
 //     its own budget and no other; what is cut is counted and named in the
 //     [Report].

@@ -38,8 +38,9 @@ type Options struct {
 	// nothing to look away from, and it does not apply.
 	LameDuck time.Duration
 
-	// DrainTimeout bounds the wait for requests in flight, streams and hijacked
-	// connections. What is left then is cut and named in the report.
+	// DrainTimeout bounds the time in which live connections go to the successor
+	// and the wait for requests in flight, streams and hijacked connections, both
+	// together. What is left then is cut and named in the report.
 	DrainTimeout time.Duration
 
 	// IdleTimeout is how long an idle connection that could not be told goodbye
