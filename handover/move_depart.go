@@ -102,7 +102,9 @@ var (
 
 // Send sends a batch: a parcel and a descriptor for each connection. The other
 // side takes all of them or none if whole is set. The number is one that this
-// server has not used yet. Parcels and descriptors remain the caller's.
+// server has not used yet. Parcels and descriptors remain the caller's. Verdicts
+// are to be awaited meanwhile: a receiver that cannot get rid of them reads no
+// more batches.
 func (s *ServerDeparture) Send(batch uint64, whole bool, parcels [][]byte, fds []int) error {
 	if len(fds) != len(parcels) || len(fds) == 0 {
 		return fmt.Errorf("cannot send %d parcels with %d descriptors: each connection has one of both", len(parcels), len(fds))
