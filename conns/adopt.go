@@ -30,7 +30,9 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 	c := &Conn{Conn: socket, stream: stream, tracker: &h.tracker, since: unseen, state: http.StateIdle, adopted: true}
 	h.prepare(c)
 	c.secure = p.tls != nil
-	c.in.held, c.in.busy = append(p.head, p.carry...), p.head != nil
+	c.in.held.add(p.head)
+	c.in.held.add(p.carry)
+	c.in.busy = p.head != nil
 	c.deadline.waiting = !p.fresh
 	if idle := idleTimeout(h.srv); idle > 0 {
 		c.deadline.idle = time.Now().Add(idle)

@@ -64,6 +64,7 @@ type departure struct {
 	began   time.Time
 	account Departed
 	failed  error
+	gone    bool // no verdict comes any more
 
 	known   map[*Conn]*traveller
 	queue   []*traveller         // to be armed
@@ -154,7 +155,7 @@ func (d *departure) run(ctx context.Context) {
 func (d *departure) settle() {
 	if len(d.flying) > 0 {
 		d.carrier.Stop()
-		for d.failed == nil || d.awaiting {
+		for !d.gone {
 			d.await()
 			d.judge(<-d.verdicts)
 		}
@@ -456,15 +457,16 @@ func (d *departure) send(holds []*hold, m *Members) {
 		return
 	}
 	d.next++
-	if err := d.carrier.Send(d.next, m != nil, parcels, fds); err != nil {
-		d.thaw(sent)
-		d.failed = fmt.Errorf("cannot send %d connections: %w", len(sent), err)
-		return
-	}
+	err := d.carrier.Send(d.next, m != nil, parcels, fds)
 	for _, p := range parcels {
 		clear(p) // it may have held keys
 	}
+	// Also one that could not be sent flies until it is sure that no verdict comes.
 	d.flying[d.next] = &batch{holds: sent, sent: time.Now()}
+	if err != nil {
+		d.failed = fmt.Errorf("cannot send %d connections: %w", len(sent), err)
+		return
+	}
 	d.await()
 }
 
@@ -486,6 +488,7 @@ func (d *departure) judge(v verdict) {
 	b := d.flying[v.batch]
 	switch {
 	case v.err != nil:
+		d.gone = true
 		d.failed = errors.Join(d.failed, fmt.Errorf("the new process is not there any more: %w", v.err))
 		return
 	case b == nil || len(v.refusals) != len(b.holds):

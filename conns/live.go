@@ -18,6 +18,7 @@ type live struct {
 	turn     sync.Mutex
 	out      outgoing
 	writing  bool       // a write is under way
+	begun    kept       // of a frame: it is written when the rest is there
 	broken   error      // what a write ended with: how much the client has is unknown
 	late     []byte     // written while the connection was held
 	whole    int        // so much of it is whole messages

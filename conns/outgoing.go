@@ -15,6 +15,7 @@ type outgoing struct {
 	answer answer
 	frames frameScanner // WebSocket
 	framer Framer       // another protocol
+	ended  bool         // a frame has ended in the last next, or follow
 	open   bool         // inside a message of framer's
 	events streamScanner
 }
@@ -38,9 +39,11 @@ func (o *outgoing) next(p []byte) int {
 		o.answer.done, o.answer.status = o.events.headDone, o.events.head.status
 		return n
 	}
+	o.ended = true
 	if !o.answer.done {
 		return o.nextHead(p)
 	}
+	o.ended = false
 	if o.framer == nil && o.kind != kindWebSocket {
 		return len(p)
 	}
@@ -50,11 +53,22 @@ func (o *outgoing) next(p []byte) int {
 			n, o.open = n+min(max(k, 1), len(p)-n), !end
 		} else {
 			n += o.frames.next(p[n:])
+			o.ended = o.ended || o.frames.frameEnd()
 		}
 		if n == len(p) || o.boundary() {
 			return n
 		}
 	}
+}
+
+// follow looks at all of p.
+func (o *outgoing) follow(p []byte) {
+	ended := false
+	for n := 0; n < len(p); {
+		n += o.next(p[n:])
+		ended = ended || o.ended
+	}
+	o.ended = ended
 }
 
 func (o *outgoing) nextHead(p []byte) int {
@@ -98,6 +112,18 @@ func (o *outgoing) boundary() bool {
 		return o.frames.messageEnd()
 	}
 	return o.framer != nil && !o.open
+}
+
+// gatherMost is how long a frame may be for its first bytes to wait for the last.
+const gatherMost = 8 << 10
+
+// gathers reports whether n bytes, the last that next was given, are best written
+// together with those to come: they are of one frame and not the end of it. A
+// library that writes header and payload one after the other, as all do that have
+// no writev(2), so makes one packet of them and not two.
+func (o *outgoing) gathers(n int) bool {
+	missing := o.frames.missing()
+	return missing > 0 && missing+uint64(n) <= gatherMost && !o.ended
 }
 
 // compressesWithContext reports whether the messages of a WebSocket depend on

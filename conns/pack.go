@@ -47,7 +47,7 @@ func (h *hold) pack() (*parcel, int, error) {
 	}
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	p.network, p.local, p.remote = local.Network(), local.String(), remote.String()
-	p.carry = append(append([]byte(nil), c.in.part...), c.in.held...)
+	p.carry = append(append([]byte(nil), c.in.part.bytes()...), c.in.held.bytes()...)
 	if l != nil {
 		p.kind, p.head, p.answer = l.kind, l.head, l.out.answer
 		if l.kind == kindSSE {

@@ -13,11 +13,11 @@ import (
 // one is parked to the one who parked it.
 type inbound struct {
 	mode    mode
-	busy    bool   // a request was handed up whole and not answered yet
-	over    bool   // part would have become too long
-	held    []byte // read, and not handed up
-	part    []byte // handed up, of a request head or message that is not complete
-	frame   int    // so much of part is whole frames
+	busy    bool // a request was handed up whole and not answered yet
+	over    bool // part would have become too long
+	held    kept // read, and not handed up
+	part    kept // handed up, of a request head or message that is not complete
+	frame   int  // so much of part is whole frames
 	request requestScanner
 	frames  frameScanner
 }
@@ -42,7 +42,7 @@ const partMost = 256 << 10
 func (c *Conn) Read(p []byte) (int, error) {
 	in := &c.in
 	for len(p) > 0 {
-		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held) == 0) {
+		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held.bytes()) == 0) {
 			if err := c.park(h); err != nil {
 				return 0, err
 			}
@@ -54,12 +54,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 			continue
 		}
-		if len(in.held) > 0 {
-			n := in.scan(c, in.held[:min(len(in.held), len(p))])
-			copy(p, in.held[:n])
-			if in.held = in.held[n:]; len(in.held) == 0 {
-				in.held = nil
-			}
+		if held := in.held.bytes(); len(held) > 0 {
+			n := in.scan(c, held[:min(len(held), len(p))])
+			copy(p, held[:n])
+			in.held.skip(n)
 			c.hear()
 			return n, nil
 		}
@@ -73,7 +71,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.hear()
 		k := in.scan(c, p[:n])
 		if k < n {
-			in.held, err = append([]byte(nil), p[k:n]...), nil
+			in.held.add(p[k:n])
+			err = nil
 		}
 		return k, err
 	}
@@ -138,26 +137,30 @@ func (in *inbound) scanMessage(c *Conn, b []byte) int {
 		in.forget()
 	case in.frames.frameEnd() && in.frames.control():
 		if !in.over {
-			in.part = in.part[:in.frame] // it was dealt with; the message around it was not
+			in.part.cut(in.frame) // it was dealt with; the message around it was not
 		}
 	default:
 		in.keep(b[:n])
 	}
 	if in.frames.frameEnd() {
-		in.frame = len(in.part)
+		in.frame = len(in.part.bytes())
 	}
 	return n
 }
 
 func (in *inbound) keep(b []byte) {
-	if in.over || len(in.part)+len(b) > partMost {
-		in.part, in.over = nil, true
+	if in.over || len(in.part.bytes())+len(b) > partMost {
+		in.part.free()
+		in.frame, in.over = 0, true
 		return
 	}
-	in.part = append(in.part, b...)
+	in.part.add(b)
 }
 
-func (in *inbound) forget() { in.part, in.frame, in.over = nil, 0, false }
+func (in *inbound) forget() {
+	in.part.free()
+	in.frame, in.over = 0, false
+}
 
 // idle is called between two requests, by the one who reads.
 func (in *inbound) idle() {
@@ -213,7 +216,7 @@ func (c *Conn) awaitUpgrade() error {
 	}
 	b := make([]byte, 512)
 	n, err := c.stream.Read(b)
-	c.in.held = append(c.in.held, b[:n]...)
+	c.in.held.add(b[:n])
 	return err
 }
 

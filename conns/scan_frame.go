@@ -15,6 +15,9 @@ const (
 	opPong         = 0xA
 )
 
+// maxHeader is the longest header of a frame.
+const maxHeader = 14
+
 // maxControl is the longest payload of a control frame: RFC 6455, section 5.5.
 const maxControl = 125
 
@@ -120,6 +123,18 @@ func (s *frameScanner) opcode() byte { return s.first & 0xf }
 
 // control reports whether that is a control frame.
 func (s *frameScanner) control() bool { return s.first&0x8 != 0 }
+
+// missing returns how many bytes the frame under way lacks, about, while its header
+// is not complete; 0 between two frames.
+func (s *frameScanner) missing() uint64 {
+	switch {
+	case s.bad || s.frameEnd():
+		return 0
+	case s.step == framePayload:
+		return s.left
+	}
+	return maxHeader
+}
 
 // frameEnd reports whether no frame is under way.
 func (s *frameScanner) frameEnd() bool { return s.step == frameFirst && !s.bad }

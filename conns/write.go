@@ -38,9 +38,7 @@ func (c *Conn) writeSome(l *live, p []byte) (int, error) {
 	}
 	h := c.hold.Load()
 	if h == nil {
-		for n := 0; n < len(p); {
-			n += l.out.next(p[n:])
-		}
+		l.out.follow(p)
 		return c.writeOut(l, p)
 	}
 	if !h.told { // not quiet yet: up to where it may become so
@@ -63,18 +61,29 @@ func (c *Conn) writeSome(l *live, p []byte) (int, error) {
 	return l.keep(p), nil
 }
 
-// writeOut writes to the client.
+// writeOut writes to the client, frames as a whole unless they are long. It lets
+// Conn.gate go meanwhile.
 func (c *Conn) writeOut(l *live, p []byte) (int, error) {
 	if l.broken != nil {
 		return 0, l.broken
 	}
+	if l.out.gathers(len(p)) {
+		l.begun.add(p)
+		return len(p), nil
+	}
+	out := p
+	if begun := l.begun.bytes(); len(begun) > 0 {
+		l.begun.add(p)
+		out = l.begun.bytes()
+		defer l.begun.free()
+	}
 	l.writing = true
 	c.gate.Unlock()
-	n, err := c.stream.Write(p)
+	n, err := c.stream.Write(out)
 	c.gate.Lock()
 	l.writing = false
 	l.broken = err
-	return n, err
+	return max(0, n-len(out)+len(p)), err
 }
 
 // keep puts p behind what was written late.
