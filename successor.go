@@ -129,14 +129,18 @@ func (s *successor) End(graceful bool) {
 	}()
 }
 
-// takeBack has the successor drain, and this process adopt its connections.
+// takeBack has the successor drain, and this process adopt its connections,
+// unless it leaves as well.
 func (s *successor) takeBack() error {
+	ctx := context.Background()
+	if s.m.app.Phase() >= Draining {
+		return s.call(ctx, handover.Drain, nil)
+	}
 	here, there, err := handover.MovePair()
 	if err == nil {
 		defer there.Close()
 		err = s.m.adopt(here, s.peer)
 	}
-	ctx := context.Background()
 	if err != nil {
 		s.m.out.emit(Problem{fmt.Errorf("connections do not come back: %w", err)})
 		return s.call(ctx, handover.Drain, nil)
