@@ -32,7 +32,7 @@ const exitForced = 4
 // child is the service: this test binary, started by a test or by its own
 // predecessor. It says what happens on standard output, an event a line.
 func child(name string) int {
-	setup, ok := map[string]func(context.Context, *App) error{"web": childWeb, "solo": childSolo}[name]
+	setup, ok := map[string]func(context.Context, *App) error{"web": childWeb, "solo": childSolo, "two": childTwo}[name]
 	if name == "listen" {
 		if err := ListenAndServe(os.Getenv(envAddr), http.HandlerFunc(sayPID)); err != nil {
 			return 1
@@ -130,5 +130,13 @@ func childSolo(ctx context.Context, app *App) error {
 		tell("solo", "ends")
 		return nil
 	})
+	return nil
+}
+
+// childTwo has three servers, one of another protocol.
+func childTwo(_ context.Context, app *App) error {
+	app.Serve("echo", "127.0.0.1:0", newEcho())
+	app.HTTP("web", "127.0.0.1:0", http.HandlerFunc(sayPID))
+	app.HTTP("admin", "127.0.0.1:0", http.HandlerFunc(sayPID))
 	return nil
 }

@@ -70,6 +70,32 @@ func TestBusyConnectionMoves(t *testing.T) {
 	l.ends(l.pid)
 }
 
+// TestServersMoveInTurn: a long request to one of them leaves the other its share
+// of the budget.
+func TestServersMoveInTurn(t *testing.T) {
+	l := spawn(t, "two", nil, envOptions+"=drain=4s")
+	l.await(l.pid, "PhaseChanged", "ready")
+	addr := func(server string) string {
+		return strings.Fields(l.await(l.pid, "Listening", server+": serving ").text)[2]
+	}
+	busy, web, admin := dial(t, "tcp", addr("web")), dial(t, "tcp", addr("web")), dial(t, "tcp", addr("admin"))
+	io.WriteString(busy, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
+	web.answeredBy(t, l.pid)
+	admin.answeredBy(t, l.pid)
+	next := l.handOver(l.pid)
+	web.answeredBy(t, next)
+	admin.answeredBy(t, next)
+	if gone(l.pid) {
+		t.Error("the old process left with a request in flight")
+	}
+	io.WriteString(busy, "b")
+	if _, body, err := busy.receive(); err != nil || body != strconv.Itoa(l.pid) {
+		t.Errorf("the request in flight was answered %q, %v", body, err)
+	}
+	busy.Close()
+	l.ends(l.pid)
+}
+
 // TestConnectionsMoveBack when a successor is given up that lives.
 func TestConnectionsMoveBack(t *testing.T) {
 	l := spawn(t, "web", nil, envOptions+"=trial=1ms probation=10s")
