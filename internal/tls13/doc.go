@@ -10,7 +10,8 @@
 //
 //  1. The client cannot tell the difference: what it may send is what crypto/tls
 //     of Go 1.26 accepts, limits included, and what it must not send ends with the
-//     same alert. A differential fuzz test compares the two.
+//     same alert. (Only a handshake message that is no KeyUpdate ends sooner, by its
+//     type.) A differential fuzz test compares the two.
 //  2. Export uses reflection and nothing else: no unsafe, no linkname, no fork.
 //     [Supported] makes a connection, moves it and says whether that works with
 //     this version of Go. A *tls.Conn that is not understood to the last field is
@@ -22,7 +23,8 @@
 //  4. A Read that a deadline stops loses nothing, wherever in a record it was, and
 //     the connection can go on or move. Read never waits for a Write: the answer
 //     to a KeyUpdate leaves with the next Write (RFC 8446, section 4.6.3, wants it
-//     no earlier), and an alert is left to the Write that is under way.
+//     no earlier), and an alert is left to the Write that is under way. Where there
+//     is none, Read sends the alert itself, within five seconds.
 //  5. A Conn that waits for the client holds no record buffer, only 512 bytes.
 //  6. Keys and unread data are never printed: fmt, log/slog and encoding/json show
 //     a State and a Conn by name and cipher suite, and addresses where they lie in
