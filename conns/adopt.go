@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/segue-go/segue/internal/tls13"
@@ -32,20 +33,25 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 	c.secure = p.tls != nil
 	c.in.held.add(p.head)
 	c.in.held.add(p.carry)
-	c.in.busy = p.head != nil
+	c.in.busy, c.in.later = p.head != nil, len(p.carry)
 	c.deadline.waiting = !p.fresh
 	if idle := idleTimeout(h.srv); idle > 0 {
 		c.deadline.idle = time.Now().Add(idle)
 	}
 	if p.head != nil {
-		c.arrival = &replay{state: p.state, want: p.answer, swallowing: true, judge: judge}
+		l := &live{kind: p.kind, head: p.head, room: sync.NewCond(&c.gate)} // net/http may answer by itself
+		l.out.kind = p.kind
+		l.replay = &replay{state: p.state, want: p.answer, swallowing: true, judge: judge}
+		c.live.Store(l)
 	}
 	hold := newHold(c, nil)
 	hold.told, hold.newborn = true, true // it is quiet by birth
 	c.hold.Store(hold)
 	if p.group != "" {
 		m := h.groups.join(c, p.group)
-		m.arrive(p.groupState)
+		if p.grouped {
+			m.arrive(p.groupState)
+		}
 	}
 	h.tracker.admit(c)
 	return c, nil
@@ -74,6 +80,14 @@ func (h *HTTP) resume(socket net.Conn, p *parcel) (net.Conn, error) {
 	return stream, nil
 }
 
+// headTimeout and idleTimeout are those of net/http.
+func headTimeout(srv *http.Server) time.Duration {
+	if srv.ReadHeaderTimeout != 0 {
+		return srv.ReadHeaderTimeout
+	}
+	return srv.ReadTimeout
+}
+
 func idleTimeout(srv *http.Server) time.Duration {
 	if srv.IdleTimeout != 0 {
 		return srv.IdleTimeout
@@ -92,11 +106,8 @@ func (c *Conn) face() net.Conn {
 // unanswered is called when a connection is closed: a replay that ends so is
 // refused. It needs Conn.gate.
 func (c *Conn) unanswered() {
-	const reason = "was closed without an answer when it was served again"
 	if l := c.live.Load(); l != nil && l.replay != nil {
-		l.replay.verdict(reason)
-	} else if c.arrival != nil {
-		c.arrival.verdict(reason)
+		l.replay.verdict("was closed without an answer when it was served again")
 	}
 }
 
@@ -109,7 +120,9 @@ func (c *Conn) grantStream() {
 	}
 	c.gate.Lock()
 	defer c.gate.Unlock()
-	l.replay.verdict("")
+	if l.req != nil {
+		l.replay.verdict("")
+	}
 }
 
 // hearLate has written what the other process had to say.

@@ -70,7 +70,7 @@ func (a *Arrivals) Take(batch uint64, whole bool, parcels [][]byte, files []int)
 			b.judged <- judgement{i, err.Error()}
 			continue
 		}
-		b.conns[i], b.replays[i] = c, c.arrival != nil
+		b.conns[i], b.replays[i] = c, c.live.Load() != nil
 		if !b.replays[i] {
 			b.judged <- judgement{i, ""} // between two requests: let in with Go
 			continue

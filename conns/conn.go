@@ -36,8 +36,7 @@ type Conn struct {
 	members  atomic.Pointer[Members]
 	stays    atomic.Pointer[string] // why it cannot move; nil if it can
 
-	adopted bool    // it came from another process
-	arrival *replay // of an adopted one: for the first request
+	adopted bool // it came from another process
 
 	mu      sync.Mutex
 	state   http.ConnState
@@ -76,7 +75,11 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 
 // CloseWrite shuts down the writing side if the connection can.
 func (c *Conn) CloseWrite() error {
-	if cw, ok := c.stream.(interface{ CloseWrite() error }); ok && !c.moved() {
+	c.gate.Lock()
+	h := c.hold.Load()
+	shared := h != nil && (h.newborn || h.sent) // shutdown(2) is about the socket, whoever else has it
+	c.gate.Unlock()
+	if cw, ok := c.stream.(interface{ CloseWrite() error }); ok && !shared {
 		return cw.CloseWrite()
 	}
 	return errors.ErrUnsupported
@@ -85,6 +88,16 @@ func (c *Conn) CloseWrite() error {
 // Close closes the connection. One that is served by another process remains
 // open.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	return c.closeAs(stream)
+}
+
+// sever closes the socket, and says nothing to the client.
+func (c *Conn) sever() error { return c.closeAs(c.Conn) }
+
+func (c *Conn) closeAs(stream io.Closer) error {
 	c.gate.Lock()
 	c.unanswered()
 	h := c.hold.Load()
@@ -93,14 +106,11 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.gate.Unlock()
-	c.mu.Lock()
-	stream := c.stream
-	c.mu.Unlock()
+	if h != nil && h.newborn {
+		stream = c.Conn // its client is another process's: no close_notify
+	}
 	return c.shut(stream)
 }
-
-// sever closes the socket, and says nothing to the client.
-func (c *Conn) sever() error { return c.shut(c.Conn) }
 
 func (c *Conn) shut(stream io.Closer) error {
 	c.mu.Lock()
@@ -217,7 +227,9 @@ func (c *Conn) begin(r *http.Request) *request {
 	}
 	k, now := kindOf(r), c.tracker.now()
 	if l := newLive(c, r, k); l != nil {
-		l.replay, c.arrival = c.arrival, nil
+		if arrived := c.live.Load(); arrived != nil {
+			l.replay = arrived.replay
+		}
 		c.live.Store(l)
 	}
 	c.mu.Lock()
@@ -245,6 +257,9 @@ func (c *Conn) begin(r *http.Request) *request {
 }
 
 func (c *Conn) end(q *request) {
+	if c.live.Load() != nil {
+		c.handled()
+	}
 	c.mu.Lock()
 	c.running--
 	gone := c.running == 0 && c.state == http.StateClosed

@@ -32,7 +32,10 @@ const (
 	mostRetry     = 2 * time.Second
 	verdictWithin = 5 * time.Second
 	saveWithin    = time.Second
-	mostRefusals  = 8 // paths that were refused, before nothing is tried any more
+	batchBytes    = 16 << 20
+	groupBytes    = 96 << 20 // the most that a carrier need take at once
+	stateMost     = 32 << 20 // of one connection
+	mostRefusals  = 8        // paths that were refused, before nothing is tried any more
 )
 
 // Depart moves every connection that can be moved to the other end of carrier: at
@@ -347,7 +350,14 @@ func (d *departure) finished() bool {
 func (d *departure) expire() {
 	now := time.Now()
 	for h, t := range d.armed {
-		if t.until.IsZero() || now.Before(t.until) {
+		if t.until.IsZero() {
+			if p, _ := t.c.prospect(); p == busy {
+				continue
+			}
+			t.busy, t.until = false, now.Add(quietWithin) // its request is over, or became something else
+			d.waiting++
+		}
+		if now.Before(t.until) {
 			continue
 		}
 		if t.group != nil {
@@ -416,55 +426,99 @@ func (d *departure) dispatch() <-chan time.Time {
 
 // send sends a batch, or a group.
 func (d *departure) send(holds []*hold, m *Members) {
-	var parcels [][]byte
-	var fds []int
-	var sent []*hold
-	var groupState []byte
 	if m != nil {
-		var err error
-		if groupState, err = m.pack(); err != nil {
-			for _, h := range holds {
-				h.c.stay(err.Error())
-			}
-			d.thaw(holds)
-			return
-		}
+		d.sendGroup(holds, m)
+		return
 	}
-	for _, h := range holds {
-		p, fd, err := h.pack()
+	states := saveAll(holds)
+	b := &load{}
+	for i, h := range holds {
+		p, fd, err := h.pack(states[i])
 		switch {
 		case err == nil:
 		case errors.Is(err, errGone):
 			continue
-		case m != nil:
-			for _, h := range holds {
-				h.c.stay("its group stays: " + err.Error())
-			}
-			d.thaw(holds)
-			return
 		default:
 			h.c.stay(err.Error())
 			h.thaw()
 			continue
 		}
-		if m != nil {
-			p.group, p.groupState = m.name, groupState
-			groupState = nil // once
+		data := p.encode()
+		if b.size > 0 && b.size+len(data) > batchBytes {
+			d.dispatchLoad(b, false)
+			b = &load{}
 		}
-		parcels, fds, sent = append(parcels, p.encode()), append(fds, fd), append(sent, h)
+		b.add(h, data, fd)
 	}
-	if len(sent) == 0 {
+	d.dispatchLoad(b, false)
+}
+
+// sendGroup sends all members, or none.
+func (d *departure) sendGroup(holds []*hold, m *Members) {
+	states := saveAll(holds)
+	state, err := m.pack()
+	b := &load{}
+	for i, h := range holds {
+		if err != nil {
+			break
+		}
+		var p *parcel
+		var fd int
+		if p, fd, err = h.pack(states[i]); errors.Is(err, errGone) {
+			err = nil
+			continue
+		}
+		if err != nil {
+			break
+		}
+		p.group = m.name
+		if len(b.holds) == 0 {
+			p.groupState, p.grouped = state, true
+		}
+		if b.add(h, p.encode(), fd); b.size > groupBytes {
+			err = errors.New(reasonTooMuch)
+		}
+	}
+	if err != nil {
+		for _, h := range holds {
+			h.c.stay("its group stays: " + err.Error())
+		}
+		d.thaw(holds)
+		return
+	}
+	d.dispatchLoad(b, true)
+}
+
+// load is what is sent at once.
+type load struct {
+	holds   []*hold
+	parcels [][]byte
+	fds     []int
+	size    int
+}
+
+func (b *load) add(h *hold, parcel []byte, fd int) {
+	b.holds, b.parcels, b.fds = append(b.holds, h), append(b.parcels, parcel), append(b.fds, fd)
+	b.size += len(parcel)
+}
+
+func (d *departure) dispatchLoad(b *load, whole bool) {
+	if len(b.holds) == 0 {
+		return
+	}
+	if d.failed != nil {
+		d.thaw(b.holds)
 		return
 	}
 	d.next++
-	err := d.carrier.Send(d.next, m != nil, parcels, fds)
-	for _, p := range parcels {
+	err := d.carrier.Send(d.next, whole, b.parcels, b.fds)
+	for _, p := range b.parcels {
 		clear(p) // it may have held keys
 	}
 	// Also one that could not be sent flies until it is sure that no verdict comes.
-	d.flying[d.next] = &batch{holds: sent, sent: time.Now()}
+	d.flying[d.next] = &batch{holds: b.holds, sent: time.Now()}
 	if err != nil {
-		d.failed = fmt.Errorf("cannot send %d connections: %w", len(sent), err)
+		d.failed = fmt.Errorf("cannot send %d connections: %w", len(b.holds), err)
 		return
 	}
 	d.await()
@@ -496,6 +550,9 @@ func (d *departure) judge(v verdict) {
 		return
 	}
 	delete(d.flying, v.batch)
+	for _, other := range d.flying {
+		other.sent = time.Now() // the other side is there
+	}
 	late := make([][]byte, len(b.holds))
 	for i, h := range b.holds {
 		if v.refusals[i] == "" {
@@ -555,6 +612,9 @@ const (
 	reasonNotHTTP    = "not understood"
 	reasonRefused    = "refused by the new version"
 	reasonEnding     = "its protocol is at the end"
+	reasonNoSocket   = "it has no descriptor"
+	reasonBody       = "its request had a body"
+	reasonTooMuch    = "there is too much to be moved with it"
 )
 
 // prospect looks at the connection from outside.
@@ -566,9 +626,12 @@ func (c *Conn) prospect() (prospect, string) {
 	state, http2, stream := c.state, c.http2.Load(), c.stream
 	c.mu.Unlock()
 	l := c.live.Load()
+	_, socket := c.Conn.(syscall.Conn)
 	switch {
 	case state == http.StateClosed || c.moved():
 		return never, ""
+	case !socket:
+		return never, reasonNoSocket
 	case http2:
 		return never, reasonHTTP2
 	case c.secure && stream == c.Conn:
@@ -591,12 +654,17 @@ func (l *live) prospect(hijacked bool) (prospect, string) {
 	switch {
 	case l.kind == kindSSE && l.movableStream():
 		return ripe, ""
-	case l.kind == kindSSE && l.out.events.headDone && l.out.events.head.eventStream:
+	case l.kind == kindSSE && l.out.events.headDone && l.out.events.head.eventStream && !l.out.events.done:
+		if l.body {
+			return never, reasonBody
+		}
 		return never, reasonNoIDs
 	case !hijacked:
-		return notYet, "" // it may become a stream, or get an ordinary answer
+		return notYet, "" // it may become a stream, or get an ordinary answer, or be at the end
 	case !l.declared:
 		return never, reasonUndeclared
+	case l.body:
+		return never, reasonBody
 	case l.kind != kindWebSocket && (l.in == nil || l.out.framer == nil):
 		return never, reasonNoFraming
 	case !l.out.answer.done:
@@ -636,7 +704,7 @@ func (c *Conn) kindName() string {
 func (c *Conn) descriptor() (fd int, err error) {
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
-		return 0, errors.New("it has no descriptor")
+		return 0, errors.New(reasonNoSocket)
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {

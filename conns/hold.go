@@ -13,6 +13,7 @@ type hold struct {
 	c       *Conn
 	tell    func(*hold) // once, when the connection is quiet or closed; with Conn.gate held
 	decided chan struct{}
+	ended   chan struct{} // closed when the handler of an event stream has returned, once it was quiet
 	outcome atomic.Uint32 // an outcome
 	quietAt time.Time     // tell's
 	newborn bool          // of an adopted connection: until it is decided nothing may be read
@@ -20,8 +21,9 @@ type hold struct {
 	// Guarded by Conn.gate.
 	parked bool
 	told   bool
-	sent   bool // it may be served elsewhere by now
-	ending bool // its handler closed it after that
+	lastID string // of an event stream, when it became quiet: what is written late does not count
+	sent   bool   // it may be served elsewhere by now
+	ending bool   // its handler closed it after that
 }
 
 // outcome is how a hold was decided.
@@ -35,7 +37,7 @@ const (
 )
 
 func newHold(c *Conn, tell func(*hold)) *hold {
-	return &hold{c: c, tell: tell, decided: make(chan struct{})}
+	return &hold{c: c, tell: tell, decided: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // arm begins a hold. Nothing changes before the connection is quiet.
@@ -55,7 +57,11 @@ func (c *Conn) park(h *hold) error {
 	<-h.decided
 	switch outcome(h.outcome.Load()) {
 	case moved:
-		forever()
+		if l := c.live.Load(); l == nil || l.hijacked {
+			forever()
+		}
+		<-h.ended // of its own accord: its reader is all that it waits for
+		return net.ErrClosed
 	case dropped:
 		return net.ErrClosed
 	}
@@ -67,13 +73,26 @@ func (c *Conn) park(h *hold) error {
 // ended.
 func forever() { select {} }
 
+// handled is called when the handler of a request has returned.
+func (c *Conn) handled() {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	h, l := c.hold.Load(), c.live.Load()
+	if h != nil && h.told && l != nil && !l.hijacked {
+		close(h.ended)
+	}
+}
+
 // settle looks whether the connection has become quiet. It needs Conn.gate.
 func (c *Conn) settle(h *hold) {
 	if !h.parked || h.told {
 		return
 	}
-	if l := c.live.Load(); l != nil && !l.quiet() {
-		return
+	if l := c.live.Load(); l != nil {
+		if !l.quiet() {
+			return
+		}
+		h.lastID = string(l.out.events.lastID)
 	}
 	h.told = true
 	h.tell(h)

@@ -13,6 +13,7 @@ type live struct {
 	path string
 	head []byte      // the request, to be served again elsewhere
 	req  http.Header // of the request; nil once it was answered
+	body bool        // the request had one, which is not kept
 
 	// turn is the right to write. Conn.gate, which comes after it, guards the rest.
 	turn     sync.Mutex
@@ -43,7 +44,7 @@ func newLive(c *Conn, r *http.Request, k kind) *live {
 	if r.ProtoMajor != 1 || k != kindSSE && len(r.Header["Upgrade"]) == 0 {
 		return nil
 	}
-	l := &live{kind: k, path: r.URL.Path, req: r.Header, head: requestHead(r), room: sync.NewCond(&c.gate)}
+	l := &live{kind: k, path: r.URL.Path, req: r.Header, head: requestHead(r), body: r.ContentLength != 0, room: sync.NewCond(&c.gate)}
 	if k == kindHTTP1 {
 		l.kind = kindOther
 	}

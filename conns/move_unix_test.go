@@ -379,7 +379,9 @@ func TestBusyConnectionMovesLater(t *testing.T) {
 }
 
 func TestEventStreamMoves(t *testing.T) {
-	events := make(chan int)
+	events := map[string]chan int{"old": make(chan int), "new": make(chan int)}
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) }) // for the old handler, whose context does not end
 	p := newPair(t, nil, func(g string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -388,10 +390,12 @@ func TestEventStreamMoves(t *testing.T) {
 			w.(http.Flusher).Flush()
 			for {
 				select {
-				case n := <-events:
+				case n := <-events[g]:
 					fmt.Fprintf(w, "id: %d\ndata: %s\n\n", n, g)
 					w.(http.Flusher).Flush()
 				case <-r.Context().Done():
+					return
+				case <-over:
 					return
 				}
 			}
@@ -415,7 +419,7 @@ func TestEventStreamMoves(t *testing.T) {
 		}
 		return s
 	}
-	events <- 1
+	events["old"] <- 1
 	if got := read(5); got != ": old after \"\"\n\nid: 1\ndata: old\n\n" {
 		t.Fatalf("got %q", got)
 	}
@@ -425,12 +429,12 @@ func TestEventStreamMoves(t *testing.T) {
 	if got := read(2); got != ": new after \"1\"\n\n" {
 		t.Fatalf("got %q", got)
 	}
-	// The old handler takes one event and never returns from writing it; the new
-	// one takes the next.
-	for n := range 2 {
-		events <- n + 2
+	// The old handler goes on to take events, and its client does not get them.
+	for n := range 2000 {
+		events["old"] <- n + 2
 	}
-	if got := read(3); !strings.Contains(got, "data: new") {
+	events["new"] <- 2
+	if got := read(3); got != "id: 2\ndata: new\n\n" {
 		t.Fatalf("got %q", got)
 	}
 }

@@ -1,10 +1,10 @@
 package conns
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/segue-go/segue/internal/tls13"
 )
@@ -12,23 +12,73 @@ import (
 // errGone is about a connection that its handler has closed.
 var errGone = errors.New("the connection is closed")
 
+// saved is what a user's function has returned; nil if there is none.
+type saved struct {
+	state []byte
+	err   error
+}
+
+// saveAll has the states of connections saved, at the same time: all of them are
+// held meanwhile.
+func saveAll(holds []*hold) []*saved {
+	late, cancel := context.WithTimeout(context.Background(), saveWithin)
+	defer cancel()
+	under := make([]<-chan *saved, len(holds))
+	for i, h := range holds {
+		h.c.gate.Lock()
+		if l := h.c.live.Load(); l != nil && l.save != nil {
+			under[i] = save(l.save)
+		}
+		h.c.gate.Unlock()
+	}
+	all := make([]*saved, len(holds))
+	for i, result := range under {
+		if result != nil {
+			all[i] = await(late, result)
+		}
+	}
+	return all
+}
+
+// save calls a user's function, which may hang or panic.
+func save(state func() []byte) <-chan *saved {
+	result := make(chan *saved, 1)
+	go func() {
+		s := &saved{err: errors.New("its Save did not return")}
+		defer func() {
+			if p := recover(); p != nil {
+				s.err = fmt.Errorf("its Save panicked: %v", p)
+			}
+			result <- s
+		}()
+		s.state = state()
+		if s.err = nil; len(s.state) > stateMost {
+			s.state, s.err = nil, errors.New(reasonTooMuch)
+		}
+	}()
+	return result
+}
+
+func await(late context.Context, result <-chan *saved) *saved {
+	select {
+	case s := <-result:
+		return s
+	case <-late.Done():
+		return &saved{err: fmt.Errorf("its Save took longer than %v", saveWithin)}
+	}
+}
+
 // pack makes a parcel of a quiet connection. From then on its handler cannot
 // close it.
-func (h *hold) pack() (*parcel, int, error) {
+func (h *hold) pack(s *saved) (*parcel, int, error) {
 	c := h.c
 	l := c.live.Load()
 	p := &parcel{kind: kindHTTP1}
-	if l != nil {
-		c.gate.Lock()
-		save := l.save
-		c.gate.Unlock()
-		if save != nil {
-			var err error
-			if p.state, err = saved(save); err != nil {
-				return nil, 0, err
-			}
-			p.saved = true
+	if s != nil {
+		if s.err != nil {
+			return nil, 0, s.err
 		}
+		p.state, p.saved = s.state, true
 	}
 	c.mu.Lock()
 	p.fresh = l == nil && c.begun == 0 && !c.adopted
@@ -51,7 +101,7 @@ func (h *hold) pack() (*parcel, int, error) {
 	if l != nil {
 		p.kind, p.head, p.answer = l.kind, l.head, l.out.answer
 		if l.kind == kindSSE {
-			p.head = withField(l.head, "Last-Event-Id", string(l.out.events.lastID)) // empty if it was reset
+			p.head = withField(l.head, "Last-Event-Id", h.lastID) // empty if it was reset
 		}
 	}
 	h.sent = true
@@ -61,43 +111,15 @@ func (h *hold) pack() (*parcel, int, error) {
 // pack saves the state of a group whose members are quiet.
 func (m *Members) pack() ([]byte, error) {
 	m.mu.Lock()
-	save := m.save
+	state := m.save
 	m.mu.Unlock()
-	if save == nil {
+	if state == nil {
 		return nil, nil
 	}
-	state, err := saved(save)
-	if err != nil {
-		return nil, fmt.Errorf("its group stays: %w", err)
-	}
-	return state, nil
-}
-
-// saved calls a user's function, which may hang or panic.
-func saved(save func() []byte) ([]byte, error) {
-	type result struct {
-		state []byte
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		var r result
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("its Save panicked: %v", p)
-			}
-			done <- r
-		}()
-		r.state = save()
-	}()
-	late := time.NewTimer(saveWithin)
-	defer late.Stop()
-	select {
-	case r := <-done:
-		return r.state, r.err
-	case <-late.C:
-		return nil, fmt.Errorf("its Save took longer than %v", saveWithin)
-	}
+	late, cancel := context.WithTimeout(context.Background(), saveWithin)
+	defer cancel()
+	s := await(late, save(state))
+	return s.state, s.err
 }
 
 // exportable reports whether an encrypted stream can go on in another process.

@@ -18,6 +18,7 @@ type parcel struct {
 	state         []byte
 	saved         bool
 	group         string // "" if it is in none
+	grouped       bool   // groupState is that of the group: one of its parcels has it
 	groupState    []byte
 	answer        answer
 	tls           []byte // nil without TLS
@@ -32,12 +33,13 @@ const (
 	flagTLS
 	flagHead
 	flagFresh
+	flagGroup
 	flags = iota
 )
 
 func (p *parcel) encode() []byte {
 	f := byte(0)
-	for i, set := range []bool{p.saved, p.tls != nil, p.head != nil, p.fresh} {
+	for i, set := range []bool{p.saved, p.tls != nil, p.head != nil, p.fresh, p.grouped} {
 		if set {
 			f |= 1 << i
 		}
@@ -73,7 +75,7 @@ func decodeParcel(b []byte) (*parcel, error) {
 	b = b[3:]
 	number := func() uint64 {
 		n, k := binary.Uvarint(b)
-		if k <= 0 {
+		if k <= 0 || k > 1 && b[k-1] == 0 { // there is one way to write a number
 			b = nil
 			return math.MaxUint64
 		}
@@ -103,11 +105,11 @@ func decodeParcel(b []byte) (*parcel, error) {
 	if !whole || len(b) > 0 {
 		return nil, errParcel
 	}
-	p.saved, p.fresh = f&flagSaved != 0, f&flagFresh != 0
+	p.saved, p.fresh, p.grouped = f&flagSaved != 0, f&flagFresh != 0, f&flagGroup != 0
 	for _, s := range []struct {
 		field *[]byte
 		there bool
-	}{{&p.state, p.saved}, {&p.tls, f&flagTLS != 0}, {&p.head, f&flagHead != 0}} {
+	}{{&p.state, p.saved}, {&p.groupState, p.grouped}, {&p.tls, f&flagTLS != 0}, {&p.head, f&flagHead != 0}} {
 		if !s.there && len(*s.field) > 0 {
 			return nil, errParcel
 		}
@@ -115,7 +117,7 @@ func decodeParcel(b []byte) (*parcel, error) {
 			*s.field = nil
 		}
 	}
-	if (p.head == nil) != (p.kind == kindHTTP1) {
+	if (p.head == nil) != (p.kind == kindHTTP1) || p.kind == kindHTTP2 || p.grouped && p.group == "" {
 		return nil, errParcel
 	}
 	return p, nil

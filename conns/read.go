@@ -16,6 +16,7 @@ type inbound struct {
 	busy    bool // a request was handed up whole and not answered yet
 	over    bool // part would have become too long
 	held    kept // read, and not handed up
+	later   int  // so much at the end of held is not handed up to a replay before it may serve
 	part    kept // handed up, of a request head or message that is not complete
 	frame   int  // so much of part is whole frames
 	request requestScanner
@@ -42,7 +43,7 @@ const partMost = 256 << 10
 func (c *Conn) Read(p []byte) (int, error) {
 	in := &c.in
 	for len(p) > 0 {
-		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held.bytes()) == 0) {
+		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held.bytes()) <= in.later) {
 			if err := c.park(h); err != nil {
 				return 0, err
 			}
@@ -142,6 +143,9 @@ func (in *inbound) scanMessage(c *Conn, b []byte) int {
 	default:
 		in.keep(b[:n])
 	}
+	if in.frames.closing || in.frames.bad {
+		c.stay(reasonEnding)
+	}
 	if in.frames.frameEnd() {
 		in.frame = len(in.part.bytes())
 	}
@@ -198,11 +202,11 @@ func (c *Conn) mayPark() bool {
 // movableStream and movableMessages need Conn.gate.
 func (l *live) movableStream() bool {
 	e := &l.out.events
-	return l.kind == kindSSE && (e.hasID || l.declared) && !e.bad && !e.done
+	return l.kind == kindSSE && (e.hasID || l.declared) && !e.bad && !e.done && !l.body
 }
 
 func (l *live) movableMessages() bool {
-	return l.hijacked && l.declared && (l.kind == kindWebSocket || l.in != nil && l.out.framer != nil) &&
+	return l.hijacked && l.declared && !l.body && (l.kind == kindWebSocket || l.in != nil && l.out.framer != nil) &&
 		!l.out.frames.closing && !l.out.frames.bad && !l.out.answer.compressesWithContext()
 }
 
@@ -226,12 +230,15 @@ type deadline struct {
 	mu     sync.Mutex
 	asked  time.Time
 	nudged bool
+	doubt  bool // the next timeout may come from a nudge that is over
 
 	// Of an adopted connection before its first byte: it is idle, and net/http
 	// takes it for a new one, which has to send a request soon.
 	waiting bool
 	idle    time.Time     // its deadline; zero is never
-	span    time.Duration // for the request head, from its first byte
+	span    time.Duration // for the request head, from its first byte; 0 is for ever
+	asof    time.Time     // when net/http took it for new
+	woken   time.Time     // when the first byte came
 }
 
 // SetDeadline sets both deadlines.
@@ -244,15 +251,29 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	d := &c.deadline
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting && t.After(time.Now()) {
-		d.span = time.Until(t)
-		t = d.idle
-	}
-	d.asked = t
+	d.asked = c.postponed(t)
 	if d.nudged || c.moved() {
 		return nil
 	}
-	return c.Conn.SetReadDeadline(t)
+	return c.Conn.SetReadDeadline(d.asked)
+}
+
+// postponed is a deadline of net/http's for the first request of an adopted
+// connection, which has all its time from its first byte on. It needs
+// deadline.mu.
+func (c *Conn) postponed(t time.Time) time.Time {
+	d := &c.deadline
+	switch {
+	case d.waiting && t.IsZero():
+		return d.idle
+	case d.waiting && t.After(time.Now()):
+		d.span = time.Until(t)
+		d.asof = t.Add(-headTimeout(c.http.srv))
+		return d.idle
+	case !d.asof.IsZero() && t.Equal(d.asof.Add(c.http.srv.ReadTimeout)): // of the whole request
+		return d.woken.Add(c.http.srv.ReadTimeout)
+	}
+	return t
 }
 
 // SetWriteDeadline sets the deadline of Write.
@@ -267,12 +288,18 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 func (c *Conn) awaken() {
 	d := &c.deadline
 	d.mu.Lock()
-	span := d.span
-	d.waiting, d.span = false, 0
-	d.mu.Unlock()
-	if span > 0 {
-		c.SetReadDeadline(time.Now().Add(span))
+	if !d.waiting {
+		d.asof = time.Time{}
+		d.mu.Unlock()
+		return
 	}
+	d.waiting, d.woken = false, time.Now()
+	var until time.Time
+	if d.span > 0 {
+		until = d.woken.Add(d.span)
+	}
+	d.mu.Unlock()
+	c.SetReadDeadline(until)
 }
 
 // nudge wakes a reader that is blocked.
@@ -281,33 +308,36 @@ func (c *Conn) nudge() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.nudged {
-		d.nudged = true
+		d.nudged, d.doubt = true, true
 		c.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// settled gives the socket the deadline back that was asked for. It reports
-// whether the reader had been nudged.
-func (c *Conn) settled() (nudged, expired bool) {
+// settled gives the socket the deadline back that was asked for.
+func (c *Conn) settled() {
 	d := &c.deadline
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	nudged = d.nudged
-	if nudged {
+	if d.nudged {
 		d.nudged = false
 		c.Conn.SetReadDeadline(d.asked)
 	}
-	return nudged, !d.asked.IsZero() && !time.Now().Before(d.asked)
 }
 
-// interrupted returns nil for the end of a read that was our doing.
+// interrupted returns nil for the end of a read that was our doing. The hold may
+// be over by the time the reader comes here.
 func (c *Conn) interrupted(err error) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	if nudged, expired := c.settled(); !nudged || expired {
+	c.settled()
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.doubt || !d.asked.IsZero() && !time.Now().Before(d.asked) {
 		return err
 	}
+	d.doubt = d.nudged
 	return nil
 }
 

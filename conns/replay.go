@@ -41,7 +41,7 @@ func (c *Conn) swallow(l *live, p []byte) int {
 	if l.replay.judge == nil { // it was taken for granted: an event stream that was silent at first
 		l.replay.swallowing = false
 		l.broken = fmt.Errorf("this request %s when it was served again", reason)
-		go c.endStream()
+		go c.endStream(c.hold.Load())
 		return len(p)
 	}
 	l.replay.verdict(reason)
@@ -49,8 +49,14 @@ func (c *Conn) swallow(l *live, p []byte) int {
 }
 
 // endStream ends an event stream that cannot go on, so that the client comes
-// back.
-func (c *Conn) endStream() {
+// back, once it is this process's to end.
+func (c *Conn) endStream(h *hold) {
+	if h != nil {
+		<-h.decided
+		if outcome(h.outcome.Load()) != thawed {
+			return
+		}
+	}
 	c.stream.Write([]byte(lastChunk))
 	c.Close()
 }

@@ -1,8 +1,10 @@
 package conns
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 )
 
 // Write writes to the connection. What is written while the connection is on
@@ -64,7 +66,7 @@ func (c *Conn) writeSome(l *live, p []byte) (int, error) {
 // writeOut writes to the client, frames as a whole unless they are long. It lets
 // Conn.gate go meanwhile.
 func (c *Conn) writeOut(l *live, p []byte) (int, error) {
-	if l.broken != nil {
+	if l.broken != nil && !errors.Is(l.broken, os.ErrDeadlineExceeded) {
 		return 0, l.broken
 	}
 	if l.out.gathers(len(p)) {
@@ -82,7 +84,9 @@ func (c *Conn) writeOut(l *live, p []byte) (int, error) {
 	n, err := c.stream.Write(out)
 	c.gate.Lock()
 	l.writing = false
-	l.broken = err
+	if err != nil {
+		l.broken = err
+	}
 	return max(0, n-len(out)+len(p)), err
 }
 
@@ -98,11 +102,11 @@ func (l *live) keep(p []byte) int {
 
 // writeAway forwards what a handler writes that does not know yet that its
 // connection has moved. An event stream is continued from its last id by the new
-// handler, so the old one has nothing to add.
+// handler, so the old one has nothing to add; it is not stopped, since whoever has
+// events for it may have some for others too, and must not wait for it.
 func (c *Conn) writeAway(l *live, p []byte) int {
-	if l.kind == kindSSE || l.kind == kindHTTP1 {
-		c.gate.Unlock()
-		forever()
+	if l.kind == kindSSE {
+		return len(p)
 	}
 	n := l.keep(p)
 	l.sendLate()
@@ -125,16 +129,19 @@ func (h *hold) takeLate() []byte {
 	return late
 }
 
-// sendLate forwards the whole messages of late. A handler that says goodbye to
-// its client now does so because this process ends, and must not be heard.
+// sendLate forwards the whole messages of late, and what a third process had to
+// say. A handler that says goodbye to its client now does so because this process
+// ends, and must not be heard.
 func (l *live) sendLate() {
-	if l.whole == 0 {
-		return
+	if l.kind != kindSSE {
+		if l.whole > 0 && !l.out.frames.closing {
+			l.forward(l.late[:l.whole:l.whole], false)
+		}
+		if len(l.inbox) > 0 {
+			l.forward(l.inbox, false)
+		}
 	}
-	if l.kind != kindSSE && !l.out.frames.closing {
-		l.forward(l.late[:l.whole:l.whole], false)
-	}
-	l.late, l.whole = append([]byte(nil), l.late[l.whole:]...), 0
+	l.late, l.whole, l.inbox = append([]byte(nil), l.late[l.whole:]...), 0, nil
 }
 
 // flush writes what others than the handler had to say, and what was kept, if
@@ -142,6 +149,9 @@ func (l *live) sendLate() {
 func (c *Conn) flush(l *live) error {
 	for len(l.inbox) > 0 || len(l.late) > 0 {
 		if h := c.hold.Load(); h != nil && h.told || l.replay.swallows() {
+			if c.moved() {
+				l.sendLate()
+			}
 			return nil
 		}
 		if len(l.inbox) > 0 && l.boundaryBehindLate() {
@@ -157,6 +167,7 @@ func (c *Conn) flush(l *live) error {
 		}
 		late := l.late
 		l.late, l.whole = nil, 0
+		l.out.ended = true // there may be more in it than the frame under way
 		l.room.Broadcast()
 		if _, err := c.writeOut(l, late); err != nil {
 			return err
