@@ -1,6 +1,7 @@
 package tls13
 
 import (
+	"crypto/fips140"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -42,6 +43,9 @@ type Conn struct {
 func Resume(nc net.Conn, s State, verify *tls.Config) (*Conn, error) {
 	if err := s.check(); err != nil {
 		return nil, err
+	}
+	if fips140.Enabled() {
+		return nil, errFIPS
 	}
 	c := &Conn{nc: nc, about: s, in: new(inbox)}
 	c.about.hidden = nil

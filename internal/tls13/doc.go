@@ -39,7 +39,7 @@
 //     KeyUpdate cannot be exported. (Nothing else is allowed there anyway.)
 //   - Deadlines are those of the underlying connection and do not move. A Write
 //     that fails, by a deadline too, is the last one: part of a record may be out.
-//   - In FIPS 140-3 mode Supported is an error: this is not a validated module.
+//   - In FIPS 140-3 mode Supported and Resume are errors: this is no validated module.
 //
 // The caller owes a quiet connection: no Read, Write or Close of it under way, and
 // what they did visible to the calling goroutine.

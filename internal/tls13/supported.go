@@ -21,11 +21,13 @@ import (
 // milliseconds. Otherwise TLS connections cannot move.
 func Supported() error { return supported() }
 
+var errFIPS = errors.New("tls13: FIPS 140-3 mode wants the record layer of crypto/tls")
+
 var supported = sync.OnceValue(selfTest)
 
 func selfTest() error {
 	if fips140.Enabled() {
-		return errors.New("tls13: FIPS 140-3 mode wants the record layer of crypto/tls")
+		return errFIPS
 	}
 	server, client, wire, err := handshake()
 	if err != nil {
