@@ -41,7 +41,7 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 	if p.head != nil {
 		l := &live{kind: p.kind, head: p.head, room: sync.NewCond(&c.gate)} // net/http may answer by itself
 		l.out.kind = p.kind
-		l.replay = &replay{state: p.state, want: p.answer, swallowing: true, judge: judge}
+		l.replay = &replay{state: p.state, born: time.Unix(0, p.born), want: p.answer, swallowing: true, judge: judge}
 		c.live.Store(l)
 	}
 	hold := newHold(c, nil)

@@ -165,6 +165,7 @@ func (b *arrival) serve(late [][]byte) {
 		}
 		c.hold.Load().thaw()
 		if b.replays[i] {
+			b.a.h.lives.in.Add(1)
 			continue
 		}
 		if gate := b.a.h.entry(); gate == nil || gate.Inject(c.face()) != nil {

@@ -35,6 +35,10 @@ type Conn struct {
 	live     atomic.Pointer[live]
 	members  atomic.Pointer[Members]
 	stays    atomic.Pointer[string] // why it cannot move; nil if it can
+	told     atomic.Bool            // it was told goodbye, and counted
+	deaf     atomic.Bool            // drain has it: nobody else reads or closes it
+	pulse    atomic.Bool            // a byte was read since the watch has looked
+	counted  bool                   // in HTTP.lives
 
 	adopted bool // it came from another process
 
@@ -86,22 +90,27 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Close closes the connection. One that is served by another process remains
-// open.
+// open; one whose client was told goodbye does for the five seconds that the client
+// has to answer.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	stream := c.stream
 	c.mu.Unlock()
-	return c.closeAs(stream)
+	return c.closeAs(stream, true)
 }
 
-// sever closes the socket, and says nothing to the client.
-func (c *Conn) sever() error { return c.closeAs(c.Conn) }
+// sever closes the socket at once, and says nothing to the client.
+func (c *Conn) sever() error { return c.closeAs(c.Conn, false) }
 
-func (c *Conn) closeAs(stream io.Closer) error {
+func (c *Conn) closeAs(stream io.Closer, politely bool) error {
 	c.gate.Lock()
 	c.unanswered()
 	h := c.hold.Load()
 	if h != nil && !h.close() {
+		c.gate.Unlock()
+		return nil
+	}
+	if politely && h == nil && c.lingers() {
 		c.gate.Unlock()
 		return nil
 	}
@@ -145,7 +154,9 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	switch s {
 	case http.StateIdle:
 		c.in.idle()
-		c.live.Store(nil)
+		if l := c.live.Swap(nil); l != nil {
+			c.finish(l)
+		}
 	case http.StateHijacked:
 		c.hijack()
 		fallthrough
@@ -161,6 +172,7 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	switch {
 	case s == http.StateIdle:
 		c.heard.Store(false)
+		c.strike()
 		c.request.method, c.request.path = "", "" // they keep the whole request line in memory
 	case s == http.StateHijacked && c.request.kind == kindHTTP1:
 		c.request.kind = kindOther // whatever it speaks now, HTTP it is not
@@ -226,14 +238,18 @@ func (c *Conn) begin(r *http.Request) *request {
 		}
 	}
 	k, now := kindOf(r), c.tracker.now()
-	if l := newLive(c, r, k); l != nil {
+	l := newLive(c, r, k)
+	if l != nil {
 		if arrived := c.live.Load(); arrived != nil {
-			l.replay = arrived.replay
+			l.replay, l.born = arrived.replay, arrived.replay.born
 		}
 		c.live.Store(l)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if l != nil {
+		c.enroll(l)
+	}
 	q.method, q.path, q.kind, q.since = r.Method, r.URL.Path, k, now
 	c.running++
 	c.begun++

@@ -47,6 +47,10 @@ const (
 // accept; carrier must remain usable until Shutdown, since what old handlers go
 // on to write is forwarded.
 func (h *HTTP) Depart(ctx context.Context, carrier Carrier) Departed {
+	h.successor.Store(true)
+	if end, ok := ctx.Deadline(); ok {
+		h.pacer.within(time.Until(end) / 2)
+	}
 	h.rise(departing)
 	h.tellLeaving()
 	h.goAway()
@@ -148,7 +152,7 @@ func (d *departure) run(ctx context.Context) {
 		d.account.Failure = d.failed.Error()
 	}
 	for c := range d.known {
-		if reason := c.reason(); reason != "" && !c.closed() && !c.moved() {
+		if reason := c.reason(); reason != "" && (c.told.Load() || !c.closed()) && !c.moved() {
 			d.account.Stayed[reason]++
 		}
 	}
@@ -671,17 +675,10 @@ func (l *live) prospect(hijacked bool) (prospect, string) {
 		return notYet, ""
 	case l.out.answer.compressesWithContext():
 		return never, reasonCompressed
-	case l.broken != nil || l.out.frames.closing || l.out.frames.bad:
+	case l.left.Load() || l.broken != nil || l.out.frames.closing || l.out.frames.bad:
 		return never, reasonEnding
 	}
 	return ripe, ""
-}
-
-// stay notes why a connection cannot move; the first reason counts.
-func (c *Conn) stay(reason string) {
-	if reason != "" {
-		c.stays.CompareAndSwap(nil, &reason)
-	}
 }
 
 func (c *Conn) reason() string {

@@ -9,15 +9,16 @@
 // To leave without losing a request:
 //
 //	gate.Shut()             // the successor accepts from now on
-//	h.Announce()            // every client is told
+//	h.Announce()            // every client is told, at the Pace
 //	err := h.Wait(ctx)      // and goes when it has its answer
 //	cut := h.Cut()          // the budget is over: what was left, by name
 //	err = h.Shutdown(ctx)   // http.Server.Shutdown, with nothing left to harm
 //
 // # What is promised
 //
-//  1. No connection is closed before Cut (or CutIdle), except those that net/http closes
-//     anyway: the response said Connection: close, a time-out that the
+//  1. No connection is closed before Cut (or CutIdle), except those of WebSockets and
+//     event streams that were told goodbye (see [HTTP.Announce]) or have reached one of
+//     the [Limits], and those that net/http closes anyway: the response said Connection: close, a time-out that the
 //     *http.Server sets, a protocol error. [http.Server.Shutdown] and
 //     SetKeepAlivesEnabled(false) close idle connections under the client's
 //     next request and drop requests that have been read (golang/go#36819,
@@ -29,8 +30,8 @@
 //  4. Wait returns nil only when every connection has been closed and every
 //     handler of theirs has returned. It does not poll.
 //  5. Cut and CutIdle name everything that they close.
-//  6. No user code runs under a lock of this package, but for a [Journal]. No
-//     goroutine is started by it.
+//  6. No user code runs under a lock of this package, but for a [Journal] and a
+//     [Framer].
 //
 // # What is not
 //

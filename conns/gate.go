@@ -171,6 +171,13 @@ func (g *Gate) Shut() {
 	}
 }
 
+// isShut reports whether others accept, if anybody does.
+func (g *Gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state == gateShut
+}
+
 // Open accepts again after Shut. It does nothing on a closed gate.
 func (g *Gate) Open() {
 	g.mu.Lock()

@@ -11,8 +11,11 @@ import (
 
 // Announce tells every client that this server is leaving, and goes on serving.
 // HTTP/1 clients find Connection: close on the answer to their next request;
-// HTTP/2 clients get a GOAWAY now. The channel of [Leaving] is closed. It can be
-// called again, and not taken back.
+// HTTP/2 clients get a GOAWAY now. WebSockets and event streams of HTTP/1 are told
+// one after the other, at the [Pace]: [Leaving], and a second later unless the
+// handler has said it, a Close frame (1012, or 1001 if nobody is there to come back
+// to), or "retry:" and the end of the stream. A client that was told has five
+// seconds to close. Announce can be called again, and not taken back.
 //
 // A request that asks for an upgrade is not told: its Connection header is spoken
 // for. If it is not upgraded, the next request on the connection is told.
@@ -20,18 +23,36 @@ func (h *HTTP) Announce() {
 	h.rise(announced)
 	h.tellLeaving()
 	h.goAway()
+	cs, _ := h.tracker.all()
+	for _, c := range cs {
+		c.stay(h.whyStay())
+	}
 }
 
 func (h *HTTP) tellLeaving() { h.leave.Do(func() { close(h.leaving) }) }
 
-// Leaving returns a channel that is closed by Announce, for handlers of streams
-// and of hijacked connections: they have to end by themselves. ctx is the
-// request's context. Outside an HTTP the channel is nil and blocks for ever.
+// Leaving returns a channel that is closed when the handler of a stream or of a
+// hijacked connection has to end by itself. That is by Announce or Depart; for a
+// request of HTTP/1 that asks for an upgrade or an event stream, when its turn comes
+// ([Pace]), and never if it goes on in another process. ctx is the request's.
+// Outside an HTTP the channel is nil and blocks for ever.
 func Leaving(ctx context.Context) <-chan struct{} {
-	if c, _ := ctx.Value(connKey{}).(*Conn); c != nil {
+	c, l := liveOf(ctx)
+	switch {
+	case c == nil:
+		return nil
+	case l == nil:
 		return c.leaving
 	}
-	return nil
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	if l.leaving == nil {
+		l.leaving = make(chan struct{})
+		if l.left.Load() {
+			close(l.leaving)
+		}
+	}
+	return l.leaving
 }
 
 // rise moves on to a phase, never back.
@@ -50,6 +71,13 @@ func (h *HTTP) mark(w http.ResponseWriter, r *http.Request, phase int32) {
 	}
 	if r.Header["Upgrade"] == nil || phase == refusing {
 		w.Header().Set("Connection", "close")
+		if c, _ := r.Context().Value(connKey{}).(*Conn); c != nil && c.live.Load() == nil {
+			why := c.http.whyStay()
+			if s := c.stays.Load(); s != nil {
+				why = *s
+			}
+			c.tellOnce(why)
+		}
 	}
 }
 

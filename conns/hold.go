@@ -99,7 +99,7 @@ func (c *Conn) settle(h *hold) {
 }
 
 func (l *live) quiet() bool {
-	if l.writing || l.broken != nil || len(l.inbox) > 0 || len(l.late) > 0 {
+	if l.writing || l.broken != nil || l.left.Load() || l.pending() {
 		return false
 	}
 	return l.out.boundary()
@@ -150,7 +150,7 @@ func (h *hold) thaw() {
 	c.settled()
 	h.decide(thawed)
 	ending, l := h.ending, c.live.Load()
-	waiting := l != nil && len(l.inbox)+len(l.late) > 0
+	waiting := l != nil && l.pending()
 	c.gate.Unlock()
 	switch {
 	case ending:
@@ -178,6 +178,7 @@ func (h *hold) leave(forward func(data []byte, end bool)) {
 	c := h.c
 	c.gate.Lock()
 	if l := c.live.Load(); l != nil {
+		c.http.lives.out.Add(1)
 		l.forward = forward
 		l.sendLate()
 		if h.ending && l.hijacked {

@@ -22,7 +22,14 @@ type HTTP struct {
 	leave   sync.Once
 	leaving chan struct{}
 
-	groups   groups
+	groups    groups
+	pacer     pacer
+	lives     lives
+	limits    Limits
+	successor atomic.Bool // there is, or was, a process to move to
+	ended     chan struct{}
+	end       sync.Once // closes ended
+
 	departed atomic.Bool // something has moved
 	over     atomic.Bool // Shutdown was called: nothing is forwarded any more
 
@@ -50,7 +57,8 @@ const (
 // Hooks and hijackers get a *Conn, or a *tls.Conn over one, where they would have
 // got a *net.TCPConn; see [Conn.NetConn].
 func NewHTTP(srv *http.Server) *HTTP {
-	h := &HTTP{srv: srv, leaving: make(chan struct{}), serving: make(chan struct{})}
+	h := &HTTP{srv: srv, leaving: make(chan struct{}), serving: make(chan struct{}), ended: make(chan struct{})}
+	h.pacer.tell, h.pacer.stop = h.takeTurn, h.ended
 	h.tracker.conns = make(map[*Conn]struct{})
 
 	next := srv.Handler
@@ -110,6 +118,7 @@ func (h *HTTP) Serve(ln net.Listener) error {
 // Shutdown is http.Server.Shutdown. It belongs after Wait and Cut: it closes
 // every idle connection and drops requests that have been read and not begun.
 func (h *HTTP) Shutdown(ctx context.Context) error {
+	h.end.Do(func() { close(h.ended) })
 	h.Announce() // srv.Shutdown does not reach HTTP/2, see goodbye
 	h.over.Store(true)
 	if h.phase.Load() >= departing && h.departed.Load() {
@@ -145,14 +154,25 @@ func (h *HTTP) Wait(ctx context.Context) error {
 }
 
 // Cut closes the connections that are left and names them; see [Tracker.Cut].
-func (h *HTTP) Cut() []Cut { return h.tracker.Cut() }
+// Those whose turn to be told has not come are told now, as far as that can be done
+// without waiting for them.
+func (h *HTTP) Cut() []Cut {
+	if h.phase.Load() >= departing {
+		h.lastWords()
+	}
+	return h.tracker.Cut()
+}
 
 // CutIdle closes connections that have had nothing to do for d; see
 // [Tracker.CutIdle].
 func (h *HTTP) CutIdle(d time.Duration) []Cut { return h.tracker.CutIdle(d) }
 
 // Stats counts connections and requests; see [Tracker.Stats].
-func (h *HTTP) Stats() Stats { return h.tracker.Stats() }
+func (h *HTTP) Stats() Stats {
+	s := h.tracker.Stats()
+	s.Live.totals(&h.lives)
+	return s
+}
 
 // InFlight lists what is being served; see [Tracker.InFlight].
 func (h *HTTP) InFlight() []Use { return h.tracker.InFlight() }
@@ -176,6 +196,30 @@ func (s *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.http.refuse(w)
 			return
 		}
+	}
+	if c != nil && r.ProtoMajor == 1 {
+		if l := c.live.Load(); l != nil {
+			s.serveLive(w, r, c, l)
+			return
+		}
+	}
+	s.next.ServeHTTP(w, r)
+}
+
+// serveLive is ServeHTTP for a request that asks for an upgrade or an event stream.
+func (s *handler) serveLive(w http.ResponseWriter, r *http.Request, c *Conn, l *live) {
+	if l.crowded {
+		s.http.overfull(w)
+		return
+	}
+	s.http.watch()
+	if p := s.http.phase.Load(); p >= departing {
+		c.stayLive(p)
+	}
+	if l.kind == kindSSE {
+		var done context.CancelFunc
+		r, done = c.endable(l, r)
+		defer done()
 	}
 	s.next.ServeHTTP(w, r)
 }

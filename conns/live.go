@@ -2,8 +2,11 @@ package conns
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // live is what a connection has while it is more than requests and answers: from
@@ -33,7 +36,21 @@ type live struct {
 	save     func() []byte
 	members  *Members
 	leaving  chan struct{} // made for whoever asks; see Leaving
-	left     bool          // leaving is, or would be, closed
+
+	left       atomic.Bool        // its turn to be told has come; leaving is, or would be, closed
+	farewell   []byte             // what it is told then
+	parting    bool               // farewell is to be written at the next boundary
+	saying     bool               // it is being written
+	said       bool               // it was; nothing more is
+	linger     *time.Timer        // how long the client may take to answer that
+	cancel     context.CancelFunc // ends the request's context, of an event stream
+	heardClose atomic.Bool        // the client has sent a Close frame
+
+	crowded bool        // it is one too many
+	born    time.Time   // when it was opened, here or elsewhere
+	ping    []byte      // control frames, which may stand between the frames of a message
+	stirred atomic.Bool // a message went either way since the watch has looked
+	beat    beat        // the watch's
 }
 
 // lateMost bounds what is kept of writes while a connection is held.
@@ -44,7 +61,7 @@ func newLive(c *Conn, r *http.Request, k kind) *live {
 	if r.ProtoMajor != 1 || k != kindSSE && len(r.Header["Upgrade"]) == 0 {
 		return nil
 	}
-	l := &live{kind: k, path: r.URL.Path, req: r.Header, head: requestHead(r), body: r.ContentLength != 0, room: sync.NewCond(&c.gate)}
+	l := &live{kind: k, path: r.URL.Path, born: time.Now(), req: r.Header, head: requestHead(r), body: r.ContentLength != 0, room: sync.NewCond(&c.gate)}
 	if k == kindHTTP1 {
 		l.kind = kindOther
 	}
@@ -53,6 +70,13 @@ func newLive(c *Conn, r *http.Request, k kind) *live {
 		l.out.events.lastID, l.out.events.hasID = []byte(id), true // the client goes on from there, with whomever
 	}
 	return l
+}
+
+// stir notes that a message is under way, or a part of one.
+func (l *live) stir() {
+	if !l.stirred.Load() {
+		l.stirred.Store(true)
+	}
 }
 
 // requestHead is the head of r as it came, but for the order and case of its

@@ -68,10 +68,17 @@ func dial(t testing.TB, addr net.Addr) net.Conn {
 // serve serves srv on a gate until the test ends, with everything joined.
 func serve(t testing.TB, srv *http.Server, ln net.Listener) (*HTTP, *Gate) {
 	t.Helper()
+	return serveWith(t, srv, ln, func(*HTTP) {})
+}
+
+// serveWith is serve with something to be set before.
+func serveWith(t testing.TB, srv *http.Server, ln net.Listener, set func(*HTTP)) (*HTTP, *Gate) {
+	t.Helper()
 	if srv.ErrorLog == nil {
 		srv.ErrorLog = log.New(io.Discard, "", 0)
 	}
 	h, g := NewHTTP(srv), NewGate(ln)
+	set(h)
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(g) }()
 	t.Cleanup(func() {

@@ -126,6 +126,12 @@ func (o *outgoing) gathers(n int) bool {
 	return missing > 0 && missing+uint64(n) <= gatherMost && !o.ended
 }
 
+// frameEnd reports whether a control frame may stand here: RFC 6455, section 5.4.
+func (o *outgoing) frameEnd() bool {
+	return o.kind == kindWebSocket && o.answer.status == http.StatusSwitchingProtocols &&
+		o.frames.frameEnd() && !o.frames.closing
+}
+
 // compressesWithContext reports whether the messages of a WebSocket depend on
 // those before them (RFC 7692, section 7.1.1).
 func (a answer) compressesWithContext() bool {

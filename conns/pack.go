@@ -99,7 +99,7 @@ func (h *hold) pack(s *saved) (*parcel, int, error) {
 	p.network, p.local, p.remote = local.Network(), local.String(), remote.String()
 	p.carry = append(append([]byte(nil), c.in.part.bytes()...), c.in.held.bytes()...)
 	if l != nil {
-		p.kind, p.head, p.answer = l.kind, l.head, l.out.answer
+		p.kind, p.head, p.answer, p.born = l.kind, l.head, l.out.answer, l.born.UnixNano()
 		if l.kind == kindSSE {
 			p.head = withField(l.head, "Last-Event-Id", h.lastID) // empty if it was reset
 		}

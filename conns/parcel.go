@@ -23,6 +23,7 @@ type parcel struct {
 	answer        answer
 	tls           []byte // nil without TLS
 	fresh         bool   // it has had no request yet
+	born          int64  // when it became live, in nanoseconds since 1970
 }
 
 // parcelVersion is the first byte of a parcel.
@@ -46,6 +47,7 @@ func (p *parcel) encode() []byte {
 	}
 	b := []byte{parcelVersion, byte(p.kind), f}
 	b = binary.AppendUvarint(b, uint64(p.answer.status))
+	b = binary.AppendUvarint(b, uint64(p.born))
 	for _, s := range []string{p.network, p.local, p.remote, p.group, p.answer.protocol, p.answer.extensions} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -96,6 +98,9 @@ func decodeParcel(b []byte) (*parcel, error) {
 	status := number()
 	whole = status < 1000
 	p.answer.status, p.answer.done = int(status%1000), true
+	born := number()
+	whole = whole && born <= math.MaxInt64
+	p.born = int64(born)
 	for _, s := range []*string{&p.network, &p.local, &p.remote, &p.group, &p.answer.protocol, &p.answer.extensions} {
 		*s = string(next())
 	}

@@ -43,6 +43,9 @@ const partMost = 256 << 10
 func (c *Conn) Read(p []byte) (int, error) {
 	in := &c.in
 	for len(p) > 0 {
+		if c.deaf.Load() {
+			return 0, net.ErrClosed
+		}
 		if h := c.hold.Load(); h != nil && (c.mayPark() || h.newborn && in.mode != modeUpgrade && len(in.held.bytes()) <= in.later) {
 			if err := c.park(h); err != nil {
 				return 0, err
@@ -83,6 +86,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 // hear notes that a byte was read since the connection was accepted, or became
 // idle.
 func (c *Conn) hear() {
+	if !c.pulse.Load() {
+		c.pulse.Store(true)
+	}
 	if !c.heard.Load() {
 		c.heard.Store(true)
 		if c.adopted {
@@ -125,6 +131,7 @@ func (in *inbound) scanMessage(c *Conn, b []byte) int {
 	if f := c.live.Load().in; f != nil {
 		n, end := f.Next(b)
 		n = min(max(n, 1), len(b))
+		c.live.Load().stir()
 		if end {
 			in.forget()
 		} else {
@@ -133,6 +140,12 @@ func (in *inbound) scanMessage(c *Conn, b []byte) int {
 		return n
 	}
 	n := in.frames.next(b)
+	if in.frames.closing && in.frames.frameEnd() {
+		c.live.Load().heardClose.Store(true)
+	}
+	if !in.frames.control() {
+		c.live.Load().stir()
+	}
 	switch {
 	case in.frames.messageEnd() && !in.frames.control():
 		in.forget()
@@ -202,11 +215,11 @@ func (c *Conn) mayPark() bool {
 // movableStream and movableMessages need Conn.gate.
 func (l *live) movableStream() bool {
 	e := &l.out.events
-	return l.kind == kindSSE && (e.hasID || l.declared) && !e.bad && !e.done && !l.body
+	return l.kind == kindSSE && !l.left.Load() && (e.hasID || l.declared) && !e.bad && !e.done && !l.body
 }
 
 func (l *live) movableMessages() bool {
-	return l.hijacked && l.declared && !l.body && (l.kind == kindWebSocket || l.in != nil && l.out.framer != nil) &&
+	return l.hijacked && l.declared && !l.body && !l.left.Load() && (l.kind == kindWebSocket || l.in != nil && l.out.framer != nil) &&
 		!l.out.frames.closing && !l.out.frames.bad && !l.out.answer.compressesWithContext()
 }
 
@@ -232,6 +245,8 @@ type deadline struct {
 	nudged bool
 	doubt  bool // the next timeout may come from a nudge that is over
 
+	askedWrite time.Time // the deadline of Write
+
 	// Of an adopted connection before its first byte: it is idle, and net/http
 	// takes it for a new one, which has to send a request soon.
 	waiting bool
@@ -251,6 +266,9 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	d := &c.deadline
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if c.deaf.Load() {
+		return nil
+	}
 	d.asked = c.postponed(t)
 	if d.nudged || c.moved() {
 		return nil
@@ -281,6 +299,10 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	if c.moved() {
 		return nil
 	}
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.askedWrite = t
 	return c.Conn.SetWriteDeadline(t)
 }
 
@@ -300,6 +322,13 @@ func (c *Conn) awaken() {
 	}
 	d.mu.Unlock()
 	c.SetReadDeadline(until)
+}
+
+// forget is for who reads instead of the one who asked.
+func (d *deadline) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = time.Time{}
 }
 
 // nudge wakes a reader that is blocked.

@@ -3,6 +3,7 @@ package conns
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // replay is the first request of a connection that has moved here: it is served
@@ -10,6 +11,7 @@ import (
 // Conn.gate guards it.
 type replay struct {
 	state      []byte
+	born       time.Time // the connection, as one that is live
 	want       answer
 	swallowing bool
 	judge      func(reason string) // once; nil when it is judged

@@ -24,6 +24,50 @@ type Stats struct {
 
 	InFlight int    `json:"in_flight"` // requests; hijacked ones do not count
 	Served   uint64 `json:"served"`    // requests that are no longer in flight
+
+	Live Live `json:"live"` // zero under a Tracker that is used by itself
+}
+
+// Live counts WebSockets, event streams and other upgraded connections of HTTP/1.
+type Live struct {
+	WebSocket LiveState `json:"websocket"`
+	SSE       LiveState `json:"sse"`
+	Other     LiveState `json:"other"`
+
+	// Totals since the server was made.
+	Closed   uint64 `json:"closed"`    // for whatever reason; those that moved are not
+	MovedIn  uint64 `json:"moved_in"`  // from another process
+	MovedOut uint64 `json:"moved_out"` // to another process
+	Dead     uint64 `json:"dead"`      // closed because the client did not answer; see Limits
+	Refused  uint64 `json:"refused"`   // that would have been more than Limits allow
+}
+
+// LiveState counts connections by what they have been told.
+type LiveState struct {
+	Normal   int `json:"normal"`
+	Draining int `json:"draining"` // told goodbye, and not gone
+}
+
+// count adds a connection that is live.
+func (s *Live) count(l *live) {
+	of := &s.Other
+	switch l.kind {
+	case kindWebSocket:
+		of = &s.WebSocket
+	case kindSSE:
+		of = &s.SSE
+	}
+	if l.left.Load() {
+		of.Draining++
+	} else {
+		of.Normal++
+	}
+}
+
+// totals adds what was counted since the beginning.
+func (s *Live) totals(l *lives) {
+	s.Closed, s.Dead, s.Refused = l.closed.Load(), l.dead.Load(), l.turnedAway.Load()
+	s.MovedIn, s.MovedOut = l.in.Load(), l.out.Load()
 }
 
 // Use is one use of a connection: a request in flight, or the connection as a
@@ -70,6 +114,9 @@ func (c *Conn) count(s *Stats, now time.Duration) {
 	state, k := c.look()
 	c.age(now)
 	s.Open++
+	if l := c.live.Load(); l != nil && state != http.StateClosed {
+		s.Live.count(l)
+	}
 	switch state {
 	case http.StateNew:
 		s.New++

@@ -94,6 +94,7 @@ func (t *Tracker) remove(c *Conn) {
 	}
 	c.mu.Lock()
 	t.begun += c.begun
+	c.strike()
 	c.mu.Unlock()
 	if t.settled != nil && c.serial <= t.last {
 		if t.left--; t.left == 0 {

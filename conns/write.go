@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 )
 
 // Write writes to the connection. What is written while the connection is on
@@ -35,13 +36,24 @@ func (c *Conn) writeSome(l *live, p []byte) (int, error) {
 	if err := c.flush(l); err != nil {
 		return 0, err
 	}
+	if l.said || c.deaf.Load() {
+		return l.afterwards(p)
+	}
 	if l.replay.swallows() {
 		return c.swallow(l, p), nil
 	}
 	h := c.hold.Load()
 	if h == nil {
-		l.out.follow(p)
-		return c.writeOut(l, p)
+		n := len(p)
+		if l.pending() {
+			n = l.out.next(p) // so that others can have their say behind it
+		} else {
+			l.out.follow(p)
+		}
+		if l.kind != kindWebSocket || !l.out.frames.control() {
+			l.stir()
+		}
+		return c.writeOut(l, p[:n])
 	}
 	if !h.told { // not quiet yet: up to where it may become so
 		n, err := c.writeOut(l, p[:l.out.next(p)])
@@ -147,29 +159,32 @@ func (l *live) sendLate() {
 // flush writes what others than the handler had to say, and what was kept, if
 // this is the moment. It needs live.turn and Conn.gate.
 func (c *Conn) flush(l *live) error {
-	for len(l.inbox) > 0 || len(l.late) > 0 {
+	for l.pending() && !l.said {
 		if h := c.hold.Load(); h != nil && h.told || l.replay.swallows() {
 			if c.moved() {
 				l.sendLate()
 			}
 			return nil
 		}
-		if len(l.inbox) > 0 && l.boundaryBehindLate() {
-			inbox := l.inbox
-			l.inbox = nil
-			if _, err := c.writeOut(l, inbox); err != nil {
+		var words []byte
+		switch {
+		case len(l.ping) > 0 && (len(l.late) > 0 || l.out.frameEnd()):
+			words, l.ping = l.ping, nil
+		case len(l.inbox) > 0 && l.boundaryBehindLate():
+			words, l.inbox = l.inbox, nil
+		case len(l.late) > 0:
+			words, l.late, l.whole = l.late, nil, 0
+			l.out.ended = true // there may be more in it than the frame under way
+			l.room.Broadcast()
+		case l.parting && l.farewell != nil && l.out.boundary():
+			if err := c.sayFarewell(l); err != nil {
 				return err
 			}
 			continue
-		}
-		if len(l.late) == 0 {
+		default:
 			return nil // inside a message: when it ends
 		}
-		late := l.late
-		l.late, l.whole = nil, 0
-		l.out.ended = true // there may be more in it than the frame under way
-		l.room.Broadcast()
-		if _, err := c.writeOut(l, late); err != nil {
+		if err := c.interject(l, words); err != nil {
 			return err
 		}
 	}
@@ -177,6 +192,32 @@ func (c *Conn) flush(l *live) error {
 		c.settle(h)
 	}
 	return nil
+}
+
+// pending reports whether anything is to be written besides what the handler
+// writes.
+func (l *live) pending() bool {
+	return len(l.inbox)+len(l.late)+len(l.ping) > 0 || l.parting && l.farewell != nil
+}
+
+// interject writes what the handler does not write now, and for which a deadline
+// that it has set for an earlier write does not count.
+func (c *Conn) interject(l *live, words []byte) error {
+	d := &c.deadline
+	d.mu.Lock()
+	asked := d.askedWrite
+	expired := !asked.IsZero() && !time.Now().Before(asked)
+	if expired {
+		c.Conn.SetWriteDeadline(time.Time{})
+	}
+	d.mu.Unlock()
+	_, err := c.writeOut(l, words)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if expired && d.askedWrite.Equal(asked) {
+		c.Conn.SetWriteDeadline(asked)
+	}
+	return err
 }
 
 // boundaryBehindLate reports whether the client is between two messages.
