@@ -138,9 +138,9 @@ func (r *Room) say(text string) {
 	}
 }
 
-// write gives up a member that takes nothing for a second: the others wait for it.
+// write gives up a member that takes nothing for a while: the others wait for it.
 func write(ws *gorilla.Conn, line Line) {
-	ws.SetWriteDeadline(time.Now().Add(time.Second))
+	ws.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	if err := ws.WriteJSON(line); err != nil {
 		ws.Close() // its Read fails, and it leaves
 	}

@@ -15,13 +15,12 @@ import (
 // for the stream to move, and for a client that was cut off to lose nothing.
 func (b *Bus) ServeEvents(w http.ResponseWriter, r *http.Request) {
 	topic := r.FormValue("topic")
-	last, err := strconv.Atoi(r.Header.Get("Last-Event-ID"))
-	if err != nil {
-		last = b.Newest(topic)
-	}
 	s := beginStream(w)
-	// A client learns where it is before the first event comes.
-	err = s.send("id: %d\nevent: open\ndata: %d\n\n", last, last)
+	last, err := strconv.Atoi(r.Header.Get("Last-Event-ID"))
+	if err != nil { // new here: it learns where it is before the first event comes
+		last = b.Newest(topic)
+		err = s.send("id: %d\nevent: open\ndata: %d\n\n", last, last)
+	}
 	for leaving := conns.Leaving(r.Context()); err == nil; {
 		events, changed := b.After(topic, last)
 		for _, text := range events {
@@ -72,7 +71,9 @@ type stream struct {
 func beginStream(w http.ResponseWriter) stream {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	return stream{w, http.NewResponseController(w)}
+	s := stream{w, http.NewResponseController(w)}
+	_ = s.control.Flush() // the head at once: the first event may be far away
+	return s
 }
 
 // send writes one event: whole, since a stream can only move between two.

@@ -181,8 +181,10 @@ func alone(t *testing.T, more ...string) *rig {
 			t.Fatal(err)
 		}
 		old := pid
-		until(t, "another process answers", func() bool { pid = r.pid(); return pid != old })
 		until(t, "the old process is gone", func() bool { return reaped(old) })
+		if pid = r.pid(); pid == old {
+			t.Fatalf("process %d answers, and is gone", pid)
+		}
 	}
 	return r
 }

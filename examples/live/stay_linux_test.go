@@ -24,8 +24,8 @@ func (r *rig) stayers() (loads []stay.Load) {
 			loads = append(loads, stay.Load{Name: at.name + "-" + name, Target: target, Clients: clients, Every: every, Kind: kind})
 		}
 		for _, l := range libraries {
-			add(l, web, 5, 250*time.Millisecond, stay.Echo{Path: "/ws/" + l})
-			add(l+"-fragments", web, 5, 500*time.Millisecond, stay.Echo{Path: "/ws/" + l, Fragments: true})
+			add(l, web, 5, 400*time.Millisecond, stay.Echo{Path: "/ws/" + l})
+			add(l+"-fragments", web, 5, 700*time.Millisecond, stay.Echo{Path: "/ws/" + l, Fragments: true})
 		}
 		topic := at.name + "-ticks"
 		add("publish", web, 1, 40*time.Millisecond, stay.Requests{Method: "POST", Path: "/publish", Topic: topic})
@@ -33,10 +33,10 @@ func (r *rig) stayers() (loads []stay.Load) {
 		add("sse", web, 5, 0, stay.Events{Path: "/events", Topic: topic})
 		add("sse-movable", web, 2, 0, stay.Events{Path: "/events/movable"})
 		add("chat", web, 6, 200*time.Millisecond, stay.Room{Path: "/chat/" + at.name})
-		add("get", web, 5, 60*time.Millisecond, stay.Requests{Method: "GET", Path: "/json"})
+		add("get", web, 5, 100*time.Millisecond, stay.Requests{Method: "GET", Path: "/json"})
 		add("idle", web, 5, 700*time.Millisecond, stay.Requests{Method: "GET", Path: "/json"})
-		add("post", web, 5, 100*time.Millisecond, stay.Requests{Method: "POST", Path: "/json", Body: 20 << 10})
-		add("pipeline", web, 5, 100*time.Millisecond, stay.Requests{Method: "GET", Path: "/json", Pipeline: 2})
+		add("post", web, 5, 200*time.Millisecond, stay.Requests{Method: "POST", Path: "/json", Body: 20 << 10})
+		add("pipeline", web, 5, 200*time.Millisecond, stay.Requests{Method: "GET", Path: "/json", Pipeline: 2})
 		add("upload", web, 2, 700*time.Millisecond, stay.Requests{Method: "POST", Path: "/upload", Body: 512 << 10, Over: 600 * time.Millisecond})
 		add("slow", web, 2, 500*time.Millisecond, stay.Requests{Method: "GET", Path: "/slow?for=300ms"})
 		add("chi-gorilla", chi, 2, 250*time.Millisecond, stay.Echo{Path: "/ws/gorilla"})
