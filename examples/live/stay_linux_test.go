@@ -63,7 +63,7 @@ func (r *rig) undeclared(n int) (loads []stay.Load) {
 	}
 	add("topics", 3, 0, stay.Topic{Path: "/undeclared/topics", Topic: "near-ticks"})
 	add("sse", 3, 0, stay.Events{Path: "/events/plain"})
-	add("chat", 3, 100*time.Millisecond, stay.Room{Path: fmt.Sprintf("/undeclared/chat/%d", n)})
+	add("chat", 3, 100*time.Millisecond, stay.Room{Path: fmt.Sprintf("/undeclared/chat/%d", n), Leave: true})
 	return loads
 }
 
@@ -160,12 +160,12 @@ func TestTopics(t *testing.T) {
 // and the count of those present stays right.
 func TestChat(t *testing.T) {
 	r := supervised(t)
-	room := func(name string, target stay.Target, path string) stay.Load {
-		return stay.Load{Name: name, Target: target, Clients: 10, Every: 30 * time.Millisecond, Kind: stay.Room{Path: path}}
+	room := func(name string, target stay.Target, kind stay.Room) stay.Load {
+		return stay.Load{Name: name, Target: target, Clients: 10, Every: 30 * time.Millisecond, Kind: kind}
 	}
-	run := r.start(room("near", r.near("web"), "/chat/a"), room("far", r.far("web"), "/chat/b"))
+	run := r.start(room("near", r.near("web"), stay.Room{Path: "/chat/a"}), room("far", r.far("web"), stay.Room{Path: "/chat/b"}))
 	for n := range 3 {
-		stays := r.start(room("undeclared", r.near("web"), fmt.Sprintf("/undeclared/chat/%d", n)))
+		stays := r.start(room("undeclared", r.near("web"), stay.Room{Path: fmt.Sprintf("/undeclared/chat/%d", n), Leave: true}))
 		r.flow(run)
 		r.restart()
 		r.told(stays)

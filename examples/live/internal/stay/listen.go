@@ -20,6 +20,7 @@ type listener struct {
 	topic   string // "": what comes has no numbers
 	reached atomic.Int64
 	closing atomic.Bool
+	over    atomic.Bool  // it has ended
 	next    func() error // takes one message
 	ended   func(error)
 	bye     func()
@@ -32,6 +33,7 @@ func (l *listener) stay() {
 		defer close(ended)
 		for {
 			if err := l.next(); err != nil {
+				l.over.Store(true)
 				if !l.closing.Load() {
 					l.ended(err)
 				}

@@ -10,12 +10,16 @@ import (
 
 // Room is a member of a chat: it says a line now and then, and gets every line of
 // all members, its own too. All clients of the load are in the same room, and
-// once all are there each line has to say so.
-type Room struct{ Path string }
+// once all are there each line has to say so, unless they will leave.
+type Room struct {
+	Path  string
+	Leave bool
+}
 
 // member is a Room at work.
 type member struct {
 	*listener
+	Room
 	socket *socket
 	all    bool // have been there
 }
@@ -25,7 +29,7 @@ func (k Room) open(c *client) error {
 	if err != nil {
 		return err
 	}
-	m := &member{socket: s}
+	m := &member{Room: k, socket: s}
 	m.listener = &listener{sequence: sequence{client: c, last: -1}, topic: "room " + c.load.Name, bye: s.bye}
 	m.next = m.take
 	m.ended = func(err error) { s.ended(err); m.told = s.told }
@@ -56,7 +60,7 @@ func (m *member) take() error {
 	switch n := m.load.Clients; {
 	case line.Online == n:
 		m.all = true
-	case m.all || line.Online > n:
+	case m.all && !m.Leave || line.Online > n:
 		m.tally.add(func(c *Count) { c.Wrong++ })
 		m.example("line %d says that %d of %d are there", line.N, line.Online, n)
 	}
@@ -70,6 +74,9 @@ func (k Room) stay(c *client) {
 		defer close(said)
 		defer c.run.senders.Done()
 		c.beats(func(intended time.Time) bool {
+			if m.over.Load() {
+				return false // nothing may follow a Close frame
+			}
 			text := fmt.Sprintf("%d %d", c.n, intended.UnixNano())
 			if m.socket.write(appendFrame(nil, opText, true, []byte(text), c.rng.Uint32()), c.rng) != nil {
 				return false
