@@ -33,14 +33,17 @@ const (
 	reasonTooLate = "did not move in time"
 )
 
-// SetPace sets how fast those that do not move are told. It must be called before
-// Serve.
-func (h *HTTP) SetPace(p Pace) { h.pacer.pace = p }
+// SetPace sets how fast those that do not move are told, from now on.
+func (h *HTTP) SetPace(p Pace) {
+	h.pacer.mu.Lock()
+	defer h.pacer.mu.Unlock()
+	h.pacer.pace = p
+}
 
-// Told counts the connections that were told goodbye, by the reason why: HTTP/2
-// with a GOAWAY, other HTTP with Connection: close, a WebSocket with a Close
-// frame, an event stream with its end. Others that were hijacked have [Leaving]
-// alone.
+// Told counts the connections that were told goodbye because this server leaves, by
+// the reason why they do not go on elsewhere: HTTP/2 by a GOAWAY, other HTTP by
+// Connection: close, a WebSocket by a Close frame, an event stream by its end, and
+// whatever else was hijacked by [Leaving].
 func (h *HTTP) Told() map[string]int {
 	h.pacer.mu.Lock()
 	defer h.pacer.mu.Unlock()
@@ -112,7 +115,11 @@ func (h *HTTP) takeTurn(t turn, rng *rand.Rand) {
 		close(l.leaving)
 	}
 	c.gate.Unlock()
-	c.tellOnce(t.reason)
+	if t.limit {
+		h.lives.expired.Add(1)
+	} else {
+		c.tellOnce(t.reason)
+	}
 	switch {
 	case l.kind == kindOther:
 	case listens:

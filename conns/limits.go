@@ -58,8 +58,8 @@ func (h *HTTP) SetLimits(l Limits) { h.limits = l }
 // lives counts the connections of a server that are more than requests and
 // answers.
 type lives struct {
-	open                              atomic.Int64
-	closed, in, out, dead, turnedAway atomic.Uint64
+	open                                       atomic.Int64
+	closed, in, out, dead, expired, turnedAway atomic.Uint64
 
 	mu       sync.Mutex
 	watching bool // the goroutine of watch runs

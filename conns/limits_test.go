@@ -143,8 +143,8 @@ func TestLimitsOfTime(t *testing.T) {
 				t.Errorf("told after %v", d)
 			}
 			gone(t, h)
-			if told := h.Told(); told[name] != 1 {
-				t.Errorf("told: %v", told)
+			if s := h.Stats().Live; s.Expired != 1 || s.Closed != 1 || len(h.Told()) > 0 {
+				t.Errorf("%+v, told: %v", s, h.Told())
 			}
 		})
 	}

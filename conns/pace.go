@@ -49,7 +49,8 @@ type pacer struct {
 	rng     *rand.Rand // of the goroutine
 	due     time.Time  // the next turn; the goroutine's
 	rate    float64    // when none was asked for; it only rises, so that the last ones are in time
-	until   time.Time  // all are to be told by then; zero before the first has come
+	until   time.Time  // those who wait are to be told by then
+	end     time.Time  // no later than this; zero if it is not known
 	told    map[string]int
 }
 
@@ -60,13 +61,14 @@ type turn struct {
 	limit  bool // it has reached a limit, and the server remains
 }
 
-// within has everybody told by d from now at the latest.
+// within has everybody told by d from now at the latest, d being no more than is
+// configured.
 func (p *pacer) within(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d = min(max(d, 0), p.span())
-	if until := time.Now().Add(d); p.until.IsZero() || until.Before(p.until) {
-		p.until = until
+	p.end = time.Now().Add(min(max(d, 0), p.span()))
+	if p.running && p.end.Before(p.until) {
+		p.until = p.end
 	}
 }
 
@@ -86,14 +88,15 @@ func (p *pacer) enlist(t turn) {
 		return
 	default:
 	}
-	if p.until.IsZero() {
-		p.until = time.Now().Add(p.span())
-	}
 	p.queue = append(p.queue, t)
-	if !p.running {
-		p.running = true
-		go p.run()
+	if p.running {
+		return
 	}
+	p.running, p.until = true, time.Now().Add(p.span())
+	if !p.end.IsZero() && p.end.Before(p.until) {
+		p.until = p.end
+	}
+	go p.run()
 }
 
 func (p *pacer) run() {

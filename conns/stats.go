@@ -39,6 +39,7 @@ type Live struct {
 	MovedIn  uint64 `json:"moved_in"`  // from another process
 	MovedOut uint64 `json:"moved_out"` // to another process
 	Dead     uint64 `json:"dead"`      // closed because the client did not answer; see Limits
+	Expired  uint64 `json:"expired"`   // told goodbye because they were idle, or open, for too long
 	Refused  uint64 `json:"refused"`   // that would have been more than Limits allow
 }
 
@@ -66,7 +67,7 @@ func (s *Live) count(l *live) {
 
 // totals adds what was counted since the beginning.
 func (s *Live) totals(l *lives) {
-	s.Closed, s.Dead, s.Refused = l.closed.Load(), l.dead.Load(), l.turnedAway.Load()
+	s.Closed, s.Dead, s.Expired, s.Refused = l.closed.Load(), l.dead.Load(), l.expired.Load(), l.turnedAway.Load()
 	s.MovedIn, s.MovedOut = l.in.Load(), l.out.Load()
 }
 
