@@ -133,6 +133,13 @@ func (d *drain) run(ctx context.Context) error {
 	m.note(Step{Name: "drain", Took: time.Since(moved), Budget: m.opts.DrainTimeout}) // which a move before it shares
 	_, served := d.count()
 	m.mu.Lock()
+	for _, s := range m.app.servers {
+		if s.http != nil {
+			for reason, n := range s.http.Told() {
+				add(&m.report.Goodbyes, reason, n)
+			}
+		}
+	}
 	m.report.InFlight = d.inFlight
 	m.report.Finished = max(0, min(int(served-d.served), d.inFlight)-lost(m.report.Cut))
 	m.mu.Unlock()

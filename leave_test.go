@@ -34,7 +34,9 @@ func TestInFlightFinishes(t *testing.T) {
 	s.draining(t)
 	// Others are refused, clearly, as long as this one lasts.
 	until(t, "new requests are refused", func() bool {
-		resp, _ := dial(t, "tcp", s.addr(t, "web")).get(t, "/hello")
+		early := dial(t, "tcp", s.addr(t, "web")) // the first one may be served still, and would stay
+		defer early.Close()
+		resp, _ := early.get(t, "/hello")
 		return resp.StatusCode == http.StatusServiceUnavailable
 	})
 	other := dial(t, "tcp", s.addr(t, "web"))

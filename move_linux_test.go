@@ -334,7 +334,8 @@ func TestRefusedByTheReceiver(t *testing.T) {
 			a.Close()
 			c.goes(t)
 			report, err := from.ended(t)
-			if err != nil || report.stayed(test.reason) != 1 || len(report.Moved)+len(report.Cut) != 0 || stepOf(report, "move").Took == 0 {
+			if err != nil || report.stayed(test.reason) != 1 || total(report.Goodbyes) != 1 ||
+				len(report.Moved)+len(report.Cut) != 0 || stepOf(report, "move").Took == 0 {
 				t.Errorf("%v, %+v", err, report)
 			}
 			e := awaitEvent(t, from.record, func(e ConnectionsMoved) bool { return e.Move != nil })

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/segue-go/segue/conns"
 )
 
 // Default budgets, used where an [Options] field is zero.
@@ -42,6 +44,12 @@ type Options struct {
 	// and the wait for requests in flight, streams and hijacked connections, both
 	// together. What is left then is cut and named in the report.
 	DrainTimeout time.Duration
+
+	// Pace is how fast WebSockets, event streams and other upgraded connections
+	// that cannot go on in a successor are told goodbye, Limits what they have to
+	// keep to. Both are for each *http.Server by itself.
+	Pace   conns.Pace
+	Limits conns.Limits
 
 	// IdleTimeout is how long an idle connection that could not be told goodbye
 	// is kept when there is no successor: its next request gets a 503 instead of

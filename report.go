@@ -46,7 +46,7 @@ type Report struct {
 	Stacks     string        `json:"stacks,omitempty"`   // of handlers that ignored the end of their request
 
 	Move                    // to the successor
-	Goodbyes map[string]int `json:"goodbyes,omitempty"` // connections that were told to come back, by how or why
+	Goodbyes map[string]int `json:"goodbyes,omitempty"` // connections that were told to come back, by the reason why
 }
 
 // Move is the account of live connections that went to another process.
@@ -155,7 +155,7 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "\n  %s", line)
 	}
 	if len(r.Goodbyes) > 0 {
-		fmt.Fprintf(&b, "\n  told to come back: %s", reasons(r.Goodbyes))
+		fmt.Fprintf(&b, "\n  told %s to come back: %s", plural(total(r.Goodbyes), "client"), reasons(r.Goodbyes))
 	}
 	for _, c := range r.Cut {
 		fmt.Fprintf(&b, "\n  %s", ConnectionCut{c})

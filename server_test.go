@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segue-go/segue/conns"
 	"github.com/segue-go/segue/handover"
 )
 
@@ -306,5 +307,26 @@ func TestAcceptErrorsAreTold(t *testing.T) {
 	s.gate.OnError(syscall.EMFILE)
 	if len(told) != 1 || !errors.Is(told[0], syscall.EMFILE) || !strings.Contains(told[0].Error(), `"web"`) {
 		t.Errorf("told %v", told)
+	}
+}
+
+// TestLimits reach the connection layer of every server.
+func TestLimits(t *testing.T) {
+	s := begin(t, Options{Limits: conns.Limits{Max: 1}}, web(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))).ready(t)
+	stream := func() *http.Response {
+		c := dial(t, "tcp", s.addr(t, "web"))
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n")
+		resp, err := http.ReadResponse(c.in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	if first, second := stream(), stream(); first.StatusCode != 200 || second.StatusCode != 503 {
+		t.Errorf("two streams were answered %d and %d, want one refused", first.StatusCode, second.StatusCode)
 	}
 }

@@ -70,6 +70,10 @@ func (m *machine) bind() error {
 			errs = append(errs, err)
 			continue
 		}
+		if s.http != nil {
+			s.http.SetPace(m.opts.Pace)
+			s.http.SetLimits(m.opts.Limits)
+		}
 		m.out.emit(Listening{s.name, s.ln.Addr().String(), len(m.in.Sockets) < before})
 	}
 	for _, sock := range m.in.Sockets {

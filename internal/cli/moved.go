@@ -23,7 +23,7 @@ func moveLines(d client.Drain) (lines []string) {
 		lines = append(lines, line)
 	}
 	if len(d.Goodbyes) > 0 {
-		lines = append(lines, "  told to come back: "+byReason(d.Goodbyes))
+		lines = append(lines, "  told "+count(total(d.Goodbyes), "client", "clients")+" to come back: "+byReason(d.Goodbyes))
 	}
 	return lines
 }

@@ -51,7 +51,7 @@ var reports = map[string]client.Report{
 		Steps: append(steps("", "")[:5:5], client.Step{Name: "move", Took: 600 * time.Millisecond}, client.Step{Name: "drain", Took: 90 * time.Millisecond}),
 		Drain: &client.Drain{Took: 690 * time.Millisecond, Exit: "exited with status 0", Told: true, InFlight: 2, Finished: 2,
 			Moved: map[string]int{"http1": 400, "websocket": 9000, "sse": 12}, MoveTook: 600 * time.Millisecond, LongestPause: 8 * time.Millisecond,
-			Stayed: map[string]int{"TLS 1.2": 3}, Goodbyes: map[string]int{"GOAWAY": 2, "closed\x1b[2J": 3}}},
+			Stayed: map[string]int{"TLS 1.2": 3}, Goodbyes: map[string]int{"TLS before 1.3": 2, "HTTP/2\x1b[2J": 3}}},
 	"not-moved": {Action: "restart", Outcome: client.Done, From: old, To: next, Took: 7 * time.Second,
 		Steps: append(steps("", "")[:5:5], client.Step{Name: "move", Note: "nothing moved: cannot do ADOPT: this generation does not know it"}),
 		Drain: &client.Drain{Took: 690 * time.Millisecond, Exit: "exited with status 0", Told: true,
