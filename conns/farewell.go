@@ -171,6 +171,9 @@ func (c *Conn) part(l *live) {
 	}
 	c.gate.Lock()
 	l.parting = true
+	if e := &l.out.events; e.bad && e.head.eventStream && l.cancel != nil {
+		l.cancel() // nothing can be put into it (it is compressed, for one); its handler has to end it
+	}
 	c.gate.Unlock()
 	c.flushLive(l)
 }

@@ -4,6 +4,7 @@ package conns
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -372,6 +373,82 @@ func TestGoodbyeToAnEventStream(t *testing.T) {
 		t.Error("an event after the end")
 	}
 	c.Close()
+	gone(t, h)
+}
+
+// TestGoodbyeToACompressedEventStream: its handler ends it as if the client had
+// gone, and the client finds it whole.
+func TestGoodbyeToACompressedEventStream(t *testing.T) {
+	h, g := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", eventStream)
+		w.Header().Set("Content-Encoding", "test")
+		io.WriteString(w, "compressed")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		io.WriteString(w, " end")
+	})}, listen(t))
+	c := newClient(t, g.Addr())
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n")
+	until(t, "the stream", func() bool { return h.Stats().SSE == 1 })
+	resp, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Announce()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "compressed end" {
+		t.Errorf("%q, %v", body, err)
+	}
+	if _, err := c.in.ReadByte(); err != io.EOF {
+		t.Errorf("behind the stream: %v", err)
+	}
+	c.Close()
+	gone(t, h)
+}
+
+// TestGoodbyeToALateComer: who upgrades a connection when all have been told is
+// told as well.
+func TestGoodbyeToALateComer(t *testing.T) {
+	h, g := serve(t, &http.Server{Handler: socket(reading)}, listen(t))
+	c := newClient(t, g.Addr())
+	until(t, "the connection", func() bool { return h.Stats().Open == 1 })
+	g.Shut()
+	h.Announce()
+	c.upgrade(t)
+	if code, _ := c.goodbye(t); code != closeRestart {
+		t.Errorf("told %d", code)
+	}
+	gone(t, h)
+}
+
+func TestGoodbyeOverTLS(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"http/1.1"}}
+	h, g := serve(t, &http.Server{TLSConfig: config, Handler: socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
+		if r.URL.Path == "/closing" {
+			<-Leaving(r.Context())
+			c.Close()
+			return
+		}
+		reading(c, in, r)
+	})}, listen(t))
+	var cs []*client
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, path := range []string{"/ws", "/closing"} {
+			tc := tls.Client(dial(t, g.Addr()), &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
+			c := &client{tc, bufio.NewReader(tc)}
+			io.WriteString(c, strings.Replace(wsRequest, "/ws", path, 1))
+			if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != 101 {
+				t.Fatal(err)
+			}
+			cs = append(cs, c)
+		}
+	}
+	h.Announce()
+	for _, c := range cs {
+		if code, _ := c.goodbye(t); code != closeGoingAway {
+			t.Errorf("told %d", code)
+		}
+		c.Close()
+	}
 	gone(t, h)
 }
 
