@@ -59,10 +59,10 @@ func serve() error {
 		l.PID, l.At = os.Getpid(), time.Now()
 		enc.Encode(l)
 	}
-	_, _ = strconv.ParseFloat(os.Getenv(envPace), 64)
+	pace, _ := strconv.ParseFloat(os.Getenv(envPace), 64)
 	o := segue.Options{
 		Trial: 50 * time.Millisecond, Probation: 50 * time.Millisecond, DrainTimeout: 20 * time.Second,
-		//Pace: conns.Pace{PerSecond: pace},
+		Pace: conns.Pace{PerSecond: pace},
 		Events: func(e segue.Event) {
 			switch e := e.(type) {
 			case segue.Listening:
@@ -76,7 +76,7 @@ func serve() error {
 			case segue.HandoverEnded:
 				say(line{Over: &e.Report})
 			case segue.Reported:
-				say(line{})
+				say(line{Told: e.Report.Goodbyes})
 			case segue.Problem:
 				say(line{Fault: e.Err.Error()})
 			}
