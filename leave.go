@@ -98,6 +98,9 @@ func (d *drain) run(ctx context.Context) error {
 		d.lameDuck(ctx)
 	}
 	for _, s := range m.app.servers {
+		if s.http != nil {
+			s.http.SetPace(m.opts.pace())
+		}
 		if d.accepts && s.http != nil {
 			s.http.Refuse(retryAfter)
 		} else {

@@ -47,7 +47,8 @@ type Options struct {
 
 	// Pace is how fast WebSockets, event streams and other upgraded connections
 	// that cannot go on in a successor are told goodbye, Limits what they have to
-	// keep to. Both are for each *http.Server by itself.
+	// keep to. Both are for each *http.Server by itself. Pace.Within is by default half
+	// of the DrainTimeout that counts.
 	Pace   conns.Pace
 	Limits conns.Limits
 
@@ -71,6 +72,14 @@ type Options struct {
 	// NoSignals leaves the process's signals alone. Ending ctx then is the way
 	// to stop the service.
 	NoSignals bool
+}
+
+// pace is Pace within the DrainTimeout, which a supervisor may have changed.
+func (o Options) pace() conns.Pace {
+	if o.Pace.Within == 0 {
+		o.Pace.Within = o.DrainTimeout / 2
+	}
+	return o.Pace
 }
 
 // withDefaults fills in what is zero.

@@ -71,7 +71,7 @@ func (m *machine) bind() error {
 			continue
 		}
 		if s.http != nil {
-			s.http.SetPace(m.opts.Pace)
+			s.http.SetPace(m.opts.pace())
 			s.http.SetLimits(m.opts.Limits)
 		}
 		m.out.emit(Listening{s.name, s.ln.Addr().String(), len(m.in.Sockets) < before})
