@@ -176,6 +176,26 @@ func (c *Conn) part(l *live) {
 	}
 	c.gate.Unlock()
 	c.flushLive(l)
+	if l.kind == kindWebSocket {
+		time.AfterFunc(lingerWithin, func() { c.interrupt(l) })
+	}
+}
+
+// interrupt has the last words of a WebSocket written in the middle of a message
+// that does not end, between two of its frames: RFC 6455, section 5.4.
+func (c *Conn) interrupt(l *live) {
+	c.gate.Lock()
+	waits := l.farewell != nil
+	l.urgent = true
+	c.gate.Unlock()
+	if waits {
+		c.flushLive(l)
+	}
+}
+
+// mayPart reports whether the last words may be written here.
+func (l *live) mayPart() bool {
+	return l.out.boundary() || l.urgent && l.out.frameEnd()
 }
 
 // sayFarewell writes the last words. It needs live.turn and Conn.gate.
@@ -291,11 +311,13 @@ func (h *HTTP) lastWords() {
 	cs, _ := h.tracker.all()
 	for _, c := range cs {
 		l := c.live.Load()
-		if l == nil || !c.untold() || !l.turn.TryLock() {
+		if l == nil || c.hold.Load() != nil || c.closed() || !l.turn.TryLock() {
 			continue
 		}
 		c.gate.Lock()
-		if words := h.goodbyeWords(l.kind, turn{c: c}, rng); words != nil && l.out.boundary() && !l.replay.swallows() {
+		l.urgent = true
+		words := h.goodbyeWords(l.kind, turn{c: c}, rng)
+		if words != nil && !l.said && !l.out.frames.closing && l.mayPart() {
 			l.left.Store(true)
 			l.said = true
 			c.Conn.SetWriteDeadline(until)

@@ -174,6 +174,29 @@ func TestGoodbyeInAMessage(t *testing.T) {
 	gone(t, h)
 }
 
+// TestGoodbyeInAMessageWithoutEnd: it comes between two fragments.
+func TestGoodbyeInAMessageWithoutEnd(t *testing.T) {
+	begun := make(chan bool)
+	h, g := serve(t, &http.Server{Handler: socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
+		c.Write([]byte{opText, 2, 'a', 'b'})
+		close(begun)
+		reading(c, in, r)
+	})}, listen(t))
+	c := upgraded(t, g.Addr())
+	<-begun
+	h.Announce()
+	until(t, "its turn", func() bool { return h.Stats().Live.WebSocket.Draining == 1 })
+	if cut := h.Cut(); len(cut) != 1 {
+		t.Errorf("cut: %+v", cut)
+	}
+	for _, want := range []byte{opText, opClose} {
+		if op, _, err := readFrame(c.in); err != nil || op != want {
+			t.Errorf("opcode %d in place of %d, %v", op, want, err)
+		}
+	}
+	gone(t, h)
+}
+
 // TestGoodbyeAndClose: a handler that closes at once does not take the goodbye
 // from the client, however much it has not read.
 func TestGoodbyeAndClose(t *testing.T) {

@@ -31,6 +31,7 @@ type live struct {
 	forward  func(data []byte, end bool)
 	replay   *replay // not nil once the connection has moved
 	hijacked bool
+	ending   atomic.Bool // the client has said goodbye, or what cannot be followed
 	declared bool
 	in       Framer // of the client's messages, when it is no WebSocket
 	save     func() []byte
@@ -40,6 +41,7 @@ type live struct {
 	left       atomic.Bool        // its turn to be told has come; leaving is, or would be, closed
 	farewell   []byte             // what it is told then
 	parting    bool               // farewell is to be written at the next boundary
+	urgent     bool               // or between two frames of a message
 	saying     bool               // it is being written
 	said       bool               // it was; nothing more is
 	linger     *time.Timer        // how long the client may take to answer that

@@ -176,7 +176,7 @@ func (c *Conn) flush(l *live) error {
 			words, l.late, l.whole = l.late, nil, 0
 			l.out.ended = true // there may be more in it than the frame under way
 			l.room.Broadcast()
-		case l.parting && l.farewell != nil && l.out.boundary():
+		case l.parting && l.farewell != nil && l.mayPart():
 			if err := c.sayFarewell(l); err != nil {
 				return err
 			}
