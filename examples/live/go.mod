@@ -12,6 +12,7 @@ require (
 	github.com/olahol/melody v1.1.4
 	github.com/segue-go/segue v0.0.0
 	github.com/segue-go/segue/contrib/gin v0.0.0
+	go.uber.org/goleak v1.3.0
 )
 
 require (
@@ -19,6 +20,7 @@ require (
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
+	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	github.com/gabriel-vasile/mimetype v1.4.12 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/go-playground/locales v0.14.1 // indirect
