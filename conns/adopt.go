@@ -34,9 +34,10 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 	c.in.held.add(p.head)
 	c.in.held.add(p.carry)
 	c.in.busy, c.in.later = p.head != nil, len(p.carry)
-	c.deadline.waiting = !p.fresh
-	if idle := idleTimeout(h.srv); idle > 0 {
-		c.deadline.idle = time.Now().Add(idle)
+	c.deadline.waiting, c.deadline.since = !p.fresh, time.Now()
+	if idle := idleTimeout(h.srv); idle > 0 && !p.fresh {
+		c.deadline.idle = c.deadline.since.Add(idle)
+		c.SetReadDeadline(time.Time{}) // net/http may set none
 	}
 	if p.head != nil {
 		l := &live{kind: p.kind, head: p.head, room: sync.NewCond(&c.gate)} // net/http may answer by itself
@@ -78,14 +79,6 @@ func (h *HTTP) resume(socket net.Conn, p *parcel) (net.Conn, error) {
 		return nil, fmt.Errorf("its TLS cannot be continued: %w", err)
 	}
 	return stream, nil
-}
-
-// headTimeout and idleTimeout are those of net/http.
-func headTimeout(srv *http.Server) time.Duration {
-	if srv.ReadHeaderTimeout != 0 {
-		return srv.ReadHeaderTimeout
-	}
-	return srv.ReadTimeout
 }
 
 func idleTimeout(srv *http.Server) time.Duration {

@@ -252,8 +252,8 @@ type deadline struct {
 	waiting bool
 	idle    time.Time     // its deadline; zero is never
 	span    time.Duration // for the request head, from its first byte; 0 is for ever
-	asof    time.Time     // when net/http took it for new
-	woken   time.Time     // when the first byte came
+	since   time.Time     // when net/http took it for new
+	shift   time.Duration // what it was idle for meanwhile; 0 when that has been made up for
 }
 
 // SetDeadline sets both deadlines.
@@ -269,7 +269,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	if c.deaf.Load() {
 		return nil
 	}
-	d.asked = c.postponed(t)
+	d.asked = d.postponed(t)
 	if d.nudged || c.moved() {
 		return nil
 	}
@@ -277,20 +277,19 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 }
 
 // postponed is a deadline of net/http's for the first request of an adopted
-// connection, which has all its time from its first byte on. It needs
-// deadline.mu.
-func (c *Conn) postponed(t time.Time) time.Time {
-	d := &c.deadline
+// connection, which has all its time from its first byte on: that for the head,
+// and then that for the whole. It needs deadline.mu.
+func (d *deadline) postponed(t time.Time) time.Time {
 	switch {
 	case d.waiting && t.IsZero():
 		return d.idle
 	case d.waiting && t.After(time.Now()):
 		d.span = time.Until(t)
-		d.asof = t.Add(-headTimeout(c.http.srv))
 		return d.idle
-	case !d.asof.IsZero() && t.Equal(d.asof.Add(c.http.srv.ReadTimeout)): // of the whole request
-		return d.woken.Add(c.http.srv.ReadTimeout)
+	case d.shift > 0 && !t.IsZero():
+		t = t.Add(d.shift)
 	}
+	d.shift = 0
 	return t
 }
 
@@ -310,18 +309,18 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 func (c *Conn) awaken() {
 	d := &c.deadline
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !d.waiting {
-		d.asof = time.Time{}
-		d.mu.Unlock()
 		return
 	}
-	d.waiting, d.woken = false, time.Now()
-	var until time.Time
+	now := time.Now()
+	d.waiting, d.shift, d.asked = false, now.Sub(d.since), time.Time{}
 	if d.span > 0 {
-		until = d.woken.Add(d.span)
+		d.asked = now.Add(d.span)
 	}
-	d.mu.Unlock()
-	c.SetReadDeadline(until)
+	if !d.nudged {
+		c.Conn.SetReadDeadline(d.asked)
+	}
 }
 
 // forget is for who reads instead of the one who asked.
