@@ -36,9 +36,10 @@ const (
 	Open    Verb = "OPEN"    // gates are open
 	Pause   Verb = "PAUSE"   // gates are shut, reversibly
 	Resume  Verb = "RESUME"  // gates are open again
-	Proven  Verb = "PROVEN"  // the probation is over: no journal is kept any more
 	Adopt   Verb = "ADOPT"   // take over the live connections of process FROM, which come over the descriptor (see Arrival)
-	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit. With a descriptor live connections move to process TO
+	Move    Verb = "MOVE"    // paused: live connections that can go at once have gone to process TO over the descriptor (see Departure), reversibly
+	Proven  Verb = "PROVEN"  // it is not given up any more: no journal is kept
+	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit. After MOVE, or with a descriptor, live connections go on to process TO
 	Reload  Verb = "RELOAD"  // configuration was read again
 	Stop    Verb = "STOP"    // leave for good, nobody follows; answered at once, the end is the exit
 )

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,6 +16,9 @@ const (
 
 	// CallTimeout bounds one verb, and one probe.
 	CallTimeout = 5 * time.Second
+
+	// MoveTimeout bounds StepMove. What has not moved by then goes on to, after Run.
+	MoveTimeout = 10 * time.Second
 
 	trialEvery         = 100 * time.Millisecond
 	probationEvery     = 250 * time.Millisecond
@@ -52,16 +56,25 @@ type Restart struct {
 	ReadyTimeout time.Duration
 	Trial        time.Duration
 	Probation    time.Duration
-	Progress     func(Step) // called as steps begin and end, from Run's goroutine; may be nil
+
+	// Move has the live connections of the old generation, which is paused, go to
+	// next: those that can at once, so that it can be resumed and serves the others
+	// as before. It returns when no more can, or ctx has ended, with what was out of
+	// the ordinary, which is no failure. Nil when nothing is to move.
+	Move func(ctx context.Context, next Generation) (note string)
+
+	Progress func(Step) // called as steps begin and end, from Run's goroutine; may be nil
 }
 
 // StepName names a step of a restart.
 type StepName string
 
-// The steps, in order. StepMove and StepDrain belong to the generation that
-// leaves and come after Run has returned: whoever owns it appends them to the
-// report, StepMove only if live connections were to move. StepRollback comes after
-// the step that failed, in place of the rest; a StepMove after it is the way back.
+// The steps, in order. There is a StepMove if there is a Move and the old
+// generation was paused; what fails it is the end of the new generation, as in
+// probation. StepDrain belongs to the generation that leaves and comes after Run
+// has returned: whoever owns it appends it to the report. StepRollback comes after
+// the step that failed, in place of the rest; a StepMove after it is the way back,
+// which is the owner's, too.
 const (
 	StepSpawn     StepName = "spawn"
 	StepReady     StepName = "ready"
@@ -126,6 +139,7 @@ type attempt struct {
 	next     Generation
 	accepted bool // the new generation may have accepted connections
 	paused   bool // the old generation may have paused
+	quiet    bool // it has
 	report   Report
 }
 
@@ -159,8 +173,7 @@ func (a *attempt) run(ctx context.Context) error {
 			if err := a.open(ctx, note); err != nil {
 				return err
 			}
-			a.proven(ctx, note)
-			return nil
+			return a.proven(ctx, note)
 		})
 	}
 	if err := a.step(ctx, StepTrial, a.trial); err != nil {
@@ -169,7 +182,10 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.step(ctx, StepSwitch, a.turn); err != nil {
 		return err
 	}
-	return a.step(ctx, StepProbation, a.probation)
+	if err := a.step(ctx, StepProbation, a.probation); err != nil || !a.moves() {
+		return err
+	}
+	return a.step(ctx, StepMove, a.move)
 }
 
 // step runs do and keeps the account. When ctx has ended or the new generation
@@ -274,27 +290,48 @@ func (a *attempt) turn(ctx context.Context, note *string) error {
 	a.paused = true
 	if err := a.call(ctx, a.Old, Pause); err != nil {
 		*note = fmt.Sprintf("the old generation could not be paused: %v", err)
+		return nil
 	}
+	a.quiet = true
 	return nil
 }
 
 func (a *attempt) probation(ctx context.Context, note *string) error {
-	if err := a.observe(ctx, a.Probation, probationEvery, probationTolerates, note); err != nil {
+	if err := a.observe(ctx, a.Probation, probationEvery, probationTolerates, note); err != nil || a.moves() {
 		return err
 	}
-	a.proven(ctx, note)
-	return nil
+	return a.proven(ctx, note)
+}
+
+// moves says whether connections are to move. A generation that did not answer
+// PAUSE would not answer this.
+func (a *attempt) moves() bool { return a.Move != nil && a.quiet }
+
+// move is the last step that can be taken back. The new generation is proven after
+// it: if it dies here, its journal names what it had taken over and is lost with it.
+func (a *attempt) move(ctx context.Context, note *string) error {
+	if err := a.Old.Err(); err != nil {
+		*note = fmt.Sprintf("nobody is left: the old generation %v", err)
+		return a.proven(ctx, note)
+	}
+	within, cancel := context.WithTimeoutCause(ctx, MoveTimeout, fmt.Errorf("it was not over within %v", MoveTimeout))
+	defer cancel()
+	*note = a.Move(within, a.next)
+	return a.proven(ctx, note)
 }
 
 // proven tells the new generation. One that does not know the verb, or does not
-// answer, serves all the same.
-func (a *attempt) proven(ctx context.Context, note *string) {
-	if err := a.call(ctx, a.next, Proven); err != nil {
-		if *note != "" {
-			*note += "; "
-		}
-		*note += fmt.Sprintf("the new generation could not be told that it is proven: %v", err)
+// answer, serves all the same. One whose link has ended is about to end itself.
+func (a *attempt) proven(ctx context.Context, note *string) error {
+	err := a.call(ctx, a.next, Proven)
+	if err == nil || errors.Is(err, ErrLinkClosed) {
+		return err
 	}
+	if *note != "" {
+		*note += "; "
+	}
+	*note += fmt.Sprintf("the new generation could not be told that it is proven: %v", err)
+	return nil
 }
 
 // observe proves the new generation for d, at least once. It ends early when

@@ -27,6 +27,7 @@ type world struct {
 	probe     func(n int) error // the n-th probe, from 0; nil for none
 	probes    int
 	bornReady bool
+	moving    bool // there is a Move
 }
 
 // fault is what goes wrong at a point.
@@ -63,8 +64,9 @@ type fake struct {
 	accepts  bool
 	answered map[Verb]int // verbs that happened
 	asked    map[Verb]int
-	ended    []bool // End's arguments
-	looked   func() // when somebody asks whether it can be steered
+	ended    []bool            // End's arguments
+	looked   func()            // when somebody asks whether it can be steered
+	linkDown func(v Verb) bool // its link ends with this call; nil for never
 }
 
 func (w *world) fake(name string) *fake {
@@ -110,6 +112,9 @@ func (f *fake) die() {
 
 func (f *fake) Call(ctx context.Context, v Verb) error {
 	f.asked[v]++
+	if f.linkDown != nil && f.linkDown(v) {
+		return ErrLinkClosed
+	}
 	err := f.w.point(ctx, f, f.name+" "+string(v))
 	if err != nil {
 		return err
@@ -190,6 +195,20 @@ func (w *world) run(t *testing.T) (Generation, Report) {
 	w.cancel = cancel
 	if w.old != nil {
 		w.restart.Old = w.old
+	}
+	if w.moving {
+		w.restart.Move = func(ctx context.Context, g Generation) string {
+			if g != Generation(w.next) || w.old.answered[Pause] == 0 || w.next.asked[Proven] > 0 {
+				t.Error("it moves to another generation, before PAUSE, or after PROVEN")
+			}
+			if end, ok := ctx.Deadline(); !ok || time.Until(end) > MoveTimeout {
+				t.Error("the move has no end")
+			}
+			if err := w.point(ctx, w.old, "move"); err != nil {
+				return err.Error()
+			}
+			return ""
+		}
 	}
 	if w.probe != nil {
 		w.restart.Probe = func(ctx context.Context, g Generation) error {
@@ -325,7 +344,10 @@ func (w *world) check(t *testing.T, g Generation, r Report, spawned bool, took t
 			broken("canceled, but the reason is another")
 		}
 	}
-	if limit := w.restart.ReadyTimeout + w.restart.Trial + w.restart.Probation + 7*CallTimeout + hangsFor; took > limit {
+	if moved := slices.Index(w.log, "move"); moved >= 0 && resumed >= 0 && resumed < moved {
+		broken("it moves after the old generation has resumed")
+	}
+	if limit := w.restart.ReadyTimeout + w.restart.Trial + w.restart.Probation + MoveTimeout + 7*CallTimeout + hangsFor; took > limit {
 		broken("it took %v, more than %v", took, limit)
 	}
 }
@@ -346,6 +368,98 @@ func TestRestartInOrder(t *testing.T) {
 	})
 }
 
+// The move is before the point of no return, PROVEN after it.
+func TestMoveInOrder(t *testing.T) {
+	scene(t, func(w *world) { w.moving = true }, func(w *world, r Report) {
+		log := strings.Join(w.log, ",")
+		if r.Outcome != Done || !strings.HasSuffix(log, "new CHECK,| probation,move,new PROVEN,| move") {
+			t.Errorf("%+v\n%s", r, log)
+		}
+	})
+}
+
+// pointOf is the number of a point in a move without faults.
+func pointOf(t *testing.T, name string) (at int) {
+	t.Helper()
+	scene(t, func(w *world) { w.moving = true }, func(w *world, _ Report) {
+		if at = slices.Index(w.points, name); at < 0 {
+			t.Fatalf("%s is not reached", name)
+		}
+	})
+	return at
+}
+
+// What goes wrong in the move is noted; only the end of the new generation, whoever
+// notices it first, and a change of mind, roll back.
+func TestMoveFails(t *testing.T) {
+	for _, c := range []struct {
+		at      string
+		fault   fault
+		outcome Outcome
+		says    string // the note, or the reason
+	}{
+		{"move", fails, Done, "refused"},
+		{"move", hangs, Done, "it was not over within 10s"},
+		{"move", oldDies, Done, ErrLinkClosed.Error()},
+		{"move", newDies, RolledBack, "the new generation exited with status 9"},
+		{"move", newDiesAfter, RolledBack, "the new generation exited with status 9"},
+		{"move", canceled, RolledBack, errCanceled.Error()},
+		{"move", canceledAfter, RolledBack, errCanceled.Error()},
+		{"new PROVEN", fails, Done, "the new generation could not be told that it is proven: refused"},
+		{"new PROVEN", hangs, Done, "the new generation could not be told that it is proven: nothing came within 5s"},
+		{"new PROVEN", newDies, RolledBack, "the new generation exited with status 9"},
+	} {
+		at := pointOf(t, c.at)
+		scene(t, func(w *world) { w.moving = true; w.faults[at] = c.fault }, func(w *world, r Report) {
+			step := r.Steps[5]
+			switch {
+			case r.Outcome != c.outcome || step.Name != StepMove:
+				t.Errorf("%s %v: %+v", c.at, c.fault, r)
+			case r.Outcome == RolledBack && (r.Failed != StepMove || r.Reason != c.says || !w.old.accepts):
+				t.Errorf("%s %v: %+v", c.at, c.fault, r)
+			case r.Outcome == Done && (step.Note != c.says || step.Error != "" || w.next.asked[Proven] != 1):
+				t.Errorf("%s %v: %+v", c.at, c.fault, r)
+			}
+		})
+	}
+}
+
+// A generation that could not be paused is not asked to move anything.
+func TestNothingMovesUnpaused(t *testing.T) {
+	at := pointOf(t, "old PAUSE")
+	scene(t, func(w *world) { w.moving = true; w.faults[at] = fails }, func(w *world, r Report) {
+		if r.Outcome != Done || len(r.Steps) != 5 || w.next.asked[Proven] != 1 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// A process that was killed closes its ends a moment before it can be reaped: the
+// move and the link notice first.
+func TestMoveNoticesTheDeathFirst(t *testing.T) {
+	at := pointOf(t, "move")
+	for _, reaped := range []time.Duration{0, exitNoticed / 2, exitNoticed * 2} {
+		scene(t, func(w *world) {
+			w.moving = true
+			w.faults[at] = fails
+			w.next.linkDown = func(v Verb) bool {
+				if v == Proven {
+					time.AfterFunc(reaped, w.next.die)
+				}
+				return v == Proven
+			}
+		}, func(w *world, r Report) {
+			want := "the new generation exited with status 9"
+			if reaped > exitNoticed {
+				want = ErrLinkClosed.Error()
+			}
+			if r.Outcome != RolledBack || r.Failed != StepMove || r.Reason != want || !w.old.accepts {
+				t.Errorf("reaped after %v: %+v", reaped, r)
+			}
+		})
+	}
+}
+
 // Every fault at every point, and every pair of faults.
 func TestRestartWithEveryFault(t *testing.T) {
 	variants := map[string]func() *world{
@@ -356,6 +470,7 @@ func TestRestartWithEveryFault(t *testing.T) {
 			w.old = nil
 			return w
 		},
+		"moving":          func() *world { w := newWorld(); w.moving = true; return w },
 		"unsteerable new": func() *world { w := newWorld(); w.next.steer = false; return w },
 		"unsteerable old": func() *world { w := newWorld(); w.old.steer = false; return w },
 		"unsteerable":     func() *world { w := newWorld(); w.old.steer, w.next.steer = false, false; return w },
