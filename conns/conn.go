@@ -32,6 +32,7 @@ type Conn struct {
 	deadline deadline
 	gate     sync.Mutex // of a hold, and of live; taken before mu
 	hold     atomic.Pointer[hold]
+	copied   atomic.Bool // another process may have a descriptor that it will not use
 	live     atomic.Pointer[live]
 	members  atomic.Pointer[Members]
 	stays    atomic.Pointer[string] // why it cannot move; nil if it can
@@ -99,6 +100,14 @@ func (c *Conn) Close() error {
 	return c.closeAs(stream, true)
 }
 
+// hangUp has the client read the end of the connection although another process
+// has a descriptor of it, which it will close some time.
+func hangUp(stream any) {
+	if cw, ok := stream.(interface{ CloseWrite() error }); ok {
+		cw.CloseWrite()
+	}
+}
+
 // sever closes the socket at once, and says nothing to the client.
 func (c *Conn) sever() error { return c.closeAs(c.Conn, false) }
 
@@ -127,6 +136,10 @@ func (c *Conn) shut(stream io.Closer) error {
 		c.forget() // before its client can know: what was answered in full must not be named
 	}
 	c.mu.Unlock()
+	if c.copied.Load() {
+		hangUp(stream)
+		hangUp(c.Conn)
+	}
 	err := stream.Close()
 	c.mu.Lock()
 	if c.state != http.StateClosed {

@@ -87,13 +87,17 @@ func Stacks() []string {
 	return inHandler(buf[:n])
 }
 
-// handlerFrame is how (*handler).ServeHTTP appears in a stack.
-const handlerFrame = "/conns.(*handler).ServeHTTP("
+// handlerFrame is how (*handler).ServeHTTP appears in a stack, and movedFrame how
+// a handler whose connection has moved.
+const (
+	handlerFrame = "/conns.(*handler).ServeHTTP("
+	movedFrame   = "/conns.forever("
+)
 
 func inHandler(all []byte) []string {
 	var stacks []string
 	for stack := range bytes.SplitSeq(all, []byte("\n\n")) {
-		if bytes.Contains(stack, []byte(handlerFrame)) {
+		if bytes.Contains(stack, []byte(handlerFrame)) && !bytes.Contains(stack, []byte(movedFrame)) {
 			stacks = append(stacks, string(bytes.TrimSpace(stack)))
 		}
 	}

@@ -32,20 +32,32 @@ const (
 	mostRetry     = 2 * time.Second
 	verdictWithin = 5 * time.Second
 	saveWithin    = time.Second
+	declareWithin = 250 * time.Millisecond // of the upgrade, for a handler that declares a little late
 	batchBytes    = 16 << 20
 	groupBytes    = 96 << 20 // the most that a carrier need take at once
 	stateMost     = 32 << 20 // of one connection
 	mostRefusals  = 8        // paths that were refused, before nothing is tried any more
 )
 
+// Move moves every connection that can be moved at once to the other end of
+// carrier. It returns when it has tried each of them, when ctx ends, or when
+// carrier fails. Nobody is told anything: a connection that has not moved goes on
+// here as before, and so can this server. It should not accept meanwhile.
+func (h *HTTP) Move(ctx context.Context, carrier Carrier) Departed {
+	return h.departure(carrier).run(ctx)
+}
+
 // Depart moves every connection that can be moved to the other end of carrier: at
 // once those that have nothing under way, the others when they have. It returns
 // when none is left of which that can be expected, when ctx ends, or when carrier
 // fails; a connection that has not moved then goes on here, untouched. Clients of
-// HTTP/2 are sent a GOAWAY, and those of HTTP/1 that cannot move are told with
-// their next answer. It must be called once, when this process has stopped to
-// accept; carrier must remain usable until Shutdown, since what old handlers go
-// on to write is forwarded.
+// HTTP/2 are sent a GOAWAY, those of HTTP/1 that cannot move are told with their
+// next answer, streams and whatever was upgraded at their [Pace]. It must be called
+// once, when this process has stopped to accept. It goes on where a Move with the
+// same carrier has ended; the result is of its own part.
+//
+// Carrier must remain usable until Shutdown, since what old handlers go on to write
+// is forwarded.
 func (h *HTTP) Depart(ctx context.Context, carrier Carrier) Departed {
 	h.successor.Store(true)
 	if end, ok := ctx.Deadline(); ok {
@@ -54,20 +66,30 @@ func (h *HTTP) Depart(ctx context.Context, carrier Carrier) Departed {
 	h.rise(departing)
 	h.tellLeaving()
 	h.goAway()
-	d := &departure{
-		h: h, carrier: carrier, began: time.Now(),
-		known: make(map[*Conn]*traveller), armed: make(map[*hold]*traveller), flying: make(map[uint64]*batch),
-		refused: make(map[string]bool), verdicts: make(chan verdict, 1), signal: make(chan struct{}, 1),
-		account: Departed{Moved: map[string]int{}, Stayed: map[string]int{}},
-	}
-	d.run(ctx)
-	return d.account
+	d := h.departure(carrier)
+	d.final = true
+	return d.run(ctx)
 }
 
-// departure is one Depart. It belongs to the goroutine of that.
+// departure is the one with this carrier.
+func (h *HTTP) departure(carrier Carrier) *departure {
+	if d := h.leavingBy; d != nil && d.carrier == carrier {
+		return d
+	}
+	h.leavingBy = &departure{
+		h: h, carrier: carrier,
+		known: make(map[*Conn]*traveller), armed: make(map[*hold]*traveller), flying: make(map[uint64]*batch),
+		refused: make(map[string]bool), verdicts: make(chan verdict, 1), signal: make(chan struct{}, 1),
+	}
+	return h.leavingBy
+}
+
+// departure is one Move, the Depart after it, or both. It belongs to the goroutine
+// that has called these.
 type departure struct {
 	h       *HTTP
 	carrier Carrier
+	final   bool // Depart
 	began   time.Time
 	account Departed
 	failed  error
@@ -82,7 +104,8 @@ type departure struct {
 	since   time.Time // when ready got its first
 	groups  []*groupMove
 
-	next     uint64
+	next     uint64 // number of the last batch
+	answered bool   // there was a verdict
 	flying   map[uint64]*batch
 	awaiting bool // a verdict
 	verdicts chan verdict
@@ -97,7 +120,8 @@ type departure struct {
 // traveller is a connection that a departure has looked at.
 type traveller struct {
 	c     *Conn
-	busy  bool // it was armed in the middle of a request
+	stays string // why it cannot move, if it was tried
+	busy  bool   // it was armed in the middle of a request
 	tries int
 	next  time.Time // not to be armed before
 	until time.Time // to be quiet by then; zero for a busy one
@@ -123,7 +147,9 @@ type verdict struct {
 	err      error
 }
 
-func (d *departure) run(ctx context.Context) {
+func (d *departure) run(ctx context.Context) Departed {
+	d.began, d.scanned = time.Now(), time.Time{}
+	d.account = Departed{Moved: map[string]int{}, Stayed: map[string]int{}}
 	tick := time.NewTicker(departTick)
 	defer tick.Stop()
 	var soon <-chan time.Time
@@ -155,6 +181,17 @@ func (d *departure) run(ctx context.Context) {
 		if reason := c.reason(); reason != "" && (c.told.Load() || !c.closed()) && !c.moved() {
 			d.account.Stayed[reason]++
 		}
+	}
+	return d.account
+}
+
+// stay notes why a connection does not move.
+func (d *departure) stay(c *Conn, reason string) {
+	if t := d.known[c]; t != nil && t.stays == "" {
+		t.stays = reason
+	}
+	if d.final {
+		c.stay(reason)
 	}
 }
 
@@ -234,7 +271,7 @@ func (d *departure) recruit() {
 		d.scan()
 	}
 	window := mostFlying * batchSize
-	if d.account.Batches == 0 {
+	if !d.answered {
 		window = firstBatch
 	}
 	inHand := 0
@@ -275,7 +312,7 @@ func (d *departure) armGroup(m *Members) {
 		p, reason := c.prospect()
 		if p == never {
 			for _, c := range m.all() {
-				c.stay("its group stays: " + reason)
+				d.stay(c, "its group stays: "+reason)
 			}
 			return
 		}
@@ -316,6 +353,10 @@ func (d *departure) scan() {
 		if c.hold.Load() != nil || d.scanned.Before(t.next) {
 			continue
 		}
+		if t.stays != "" {
+			d.stay(c, t.stays)
+			continue
+		}
 		p, reason := c.prospect()
 		t.busy = p == busy
 		l := c.live.Load()
@@ -323,9 +364,9 @@ func (d *departure) scan() {
 			p, reason = never, reasonRefused
 		}
 		switch {
-		case p == never:
+		case p == never && d.final:
 			c.stay(reason)
-		case p == notYet:
+		case p == never, p == notYet, p == busy && !d.final:
 		case l != nil && !paths[l.path] && len(first) < firstBatch:
 			paths[l.path] = true
 			first = append(first, t)
@@ -341,9 +382,12 @@ func (d *departure) finished() bool {
 	if len(d.queue)+len(d.armed)+len(d.ready)+len(d.flying)+len(d.groups) > 0 {
 		return false
 	}
+	if !d.final {
+		return !d.scanned.IsZero()
+	}
 	cs, _ := d.h.tracker.all()
 	for _, c := range cs {
-		if p, _ := c.prospect(); p != never && c.stays.Load() == nil {
+		if p, reason := c.prospect(); c.stays.Load() == nil && (p != never || reason != "") {
 			return false
 		}
 	}
@@ -411,7 +455,7 @@ func (d *departure) dispatch() <-chan time.Time {
 		}
 	}
 	for len(d.ready) > 0 && len(d.flying) < mostFlying && d.failed == nil {
-		if d.account.Batches == 0 && len(d.flying) > 0 {
+		if !d.answered && len(d.flying) > 0 {
 			return nil // the first verdict decides
 		}
 		if len(d.ready) < batchSize && d.waiting > 0 {
@@ -443,7 +487,7 @@ func (d *departure) send(holds []*hold, m *Members) {
 		case errors.Is(err, errGone):
 			continue
 		default:
-			h.c.stay(err.Error())
+			d.stay(h.c, err.Error())
 			h.thaw()
 			continue
 		}
@@ -485,7 +529,7 @@ func (d *departure) sendGroup(holds []*hold, m *Members) {
 	}
 	if err != nil {
 		for _, h := range holds {
-			h.c.stay("its group stays: " + err.Error())
+			d.stay(h.c, "its group stays: "+err.Error())
 		}
 		d.thaw(holds)
 		return
@@ -569,7 +613,7 @@ func (d *departure) judge(v verdict) {
 			if l := h.c.live.Load(); l != nil {
 				d.refused[l.path] = true
 			}
-			h.c.stay(reasonRefused + ": " + reason)
+			d.stay(h.c, reasonRefused+": "+reason)
 			h.thaw()
 			continue
 		}
@@ -583,6 +627,7 @@ func (d *departure) judge(v verdict) {
 		delete(d.known, h.c)
 		d.account.Pause = max(d.account.Pause, time.Since(h.quietAt))
 	}
+	d.answered = true
 	d.account.Batches++
 	d.account.Took = time.Since(d.began)
 	if goErr != nil { // it was served all the same: the end of the channel lets the other side go on
@@ -628,6 +673,7 @@ func (c *Conn) prospect() (prospect, string) {
 	}
 	c.mu.Lock()
 	state, http2, stream := c.state, c.http2.Load(), c.stream
+	fresh := state == http.StateHijacked && c.age(c.tracker.now()) < declareWithin
 	c.mu.Unlock()
 	l := c.live.Load()
 	_, socket := c.Conn.(syscall.Conn)
@@ -651,10 +697,10 @@ func (c *Conn) prospect() (prospect, string) {
 	}
 	c.gate.Lock()
 	defer c.gate.Unlock()
-	return l.prospect(state == http.StateHijacked)
+	return l.prospect(state == http.StateHijacked, fresh)
 }
 
-func (l *live) prospect(hijacked bool) (prospect, string) {
+func (l *live) prospect(hijacked, fresh bool) (prospect, string) {
 	switch {
 	case l.kind == kindSSE && l.movableStream():
 		return ripe, ""
@@ -665,6 +711,8 @@ func (l *live) prospect(hijacked bool) (prospect, string) {
 		return never, reasonNoIDs
 	case !hijacked:
 		return notYet, "" // it may become a stream, or get an ordinary answer, or be at the end
+	case !l.declared && fresh:
+		return notYet, ""
 	case !l.declared:
 		return never, reasonUndeclared
 	case l.body:

@@ -149,6 +149,9 @@ func (h *hold) thaw() {
 	c.hold.CompareAndSwap(h, nil)
 	c.settled()
 	h.decide(thawed)
+	if h.sent {
+		c.copied.Store(true)
+	}
 	ending, l := h.ending, c.live.Load()
 	waiting := l != nil && l.pending()
 	c.gate.Unlock()

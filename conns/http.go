@@ -23,6 +23,7 @@ type HTTP struct {
 	leaving chan struct{}
 
 	groups    groups
+	leavingBy *departure // the last one; it is of whoever calls Move and Depart
 	pacer     pacer
 	lives     lives
 	limits    Limits

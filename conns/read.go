@@ -157,7 +157,7 @@ func (in *inbound) scanMessage(c *Conn, b []byte) int {
 		in.keep(b[:n])
 	}
 	if in.frames.closing || in.frames.bad {
-		c.stay(reasonEnding)
+		c.live.Load().ending.Store(true)
 	}
 	if in.frames.frameEnd() {
 		in.frame = len(in.part.bytes())
