@@ -105,6 +105,11 @@ func (h *HTTP) takeTurn(t turn, rng *rand.Rand) {
 	}
 	words := h.goodbyeWords(l.kind, t, rng)
 	c.gate.Lock()
+	if t.limit && c.hold.Load() != nil {
+		c.gate.Unlock() // it may be on its way to another process, which will see
+		l.enlisted.Store(false)
+		return
+	}
 	if l.left.Swap(true) {
 		c.gate.Unlock()
 		return

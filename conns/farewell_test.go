@@ -505,6 +505,7 @@ func TestOnlyThoseWhoStayAreTold(t *testing.T) {
 			if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != 101 {
 				t.Fatal(err)
 			}
+			c.say(t, "ready") // its handler has declared it, and asked for Leaving
 			if name == "not" {
 				stay = append(stay, c)
 			} else {

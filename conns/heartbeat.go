@@ -17,7 +17,6 @@ type beat struct {
 	heard   time.Duration // when the last byte had come, on the tracker's clock
 	stirred time.Duration // when the last message had gone either way
 	missed  int           // pings since heard
-	leaving bool          // it has reached a limit
 }
 
 // watch has the live connections looked at as long as there are any.
@@ -91,15 +90,15 @@ func (c *Conn) examine(l *live, now time.Duration) {
 	if stirred {
 		b.stirred = now
 	}
-	if l.left.Load() || b.leaving || !l.established(c) {
+	if l.left.Load() || l.enlisted.Load() || !l.established(c) {
 		return
 	}
 	switch {
 	case limits.Total > 0 && time.Since(l.born) >= limits.Total:
-		b.leaving = true
+		l.enlisted.Store(true)
 		c.http.pacer.enlist(turn{c: c, reason: reasonTotal, limit: true})
 	case limits.Idle > 0 && now-b.stirred >= limits.Idle:
-		b.leaving = true
+		l.enlisted.Store(true)
 		c.http.pacer.enlist(turn{c: c, reason: reasonIdle, limit: true})
 	case limits.Heartbeat > 0:
 		c.heartbeat(l, now)

@@ -53,6 +53,8 @@ type live struct {
 	ping    []byte      // control frames, which may stand between the frames of a message
 	stirred atomic.Bool // a message went either way since the watch has looked
 	beat    beat        // the watch's
+
+	enlisted atomic.Bool // it has reached a limit, and waits for its turn
 }
 
 // lateMost bounds what is kept of writes while a connection is held.
