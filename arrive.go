@@ -60,7 +60,9 @@ func (m *machine) receive(way *handover.Arrival) {
 	var arrived atomic.Int64
 	over := make(chan struct{})
 	var telling sync.WaitGroup
-	telling.Go(func() { m.tellArrived(&arrived, over) })
+	telling.Go(func() {
+		m.tellMoves(&arrived, over, func(n int) ConnectionsMoved { return ConnectionsMoved{Arrived: n} })
+	})
 	err := way.Run(func(server string, answer func(uint64, []string) error) (handover.Passengers, error) {
 		return m.passengers(server, &arrived, answer)
 	})
@@ -75,8 +77,8 @@ func (m *machine) receive(way *handover.Arrival) {
 	way.Close()
 }
 
-// tellArrived says about once a second how many have come, if more have.
-func (m *machine) tellArrived(arrived *atomic.Int64, over <-chan struct{}) {
+// tellMoves says about once a second how many have moved, if more have.
+func (m *machine) tellMoves(moved *atomic.Int64, over <-chan struct{}, event func(n int) ConnectionsMoved) {
 	tick := time.NewTicker(waitTick)
 	defer tick.Stop()
 	told := int64(0)
@@ -86,9 +88,9 @@ func (m *machine) tellArrived(arrived *atomic.Int64, over <-chan struct{}) {
 			ended = true
 		case <-tick.C:
 		}
-		if n := arrived.Load(); n > told {
+		if n := moved.Load(); n > told {
 			told = n
-			e := ConnectionsMoved{Arrived: int(n)}
+			e := event(int(n))
 			m.out.emit(e)
 			m.say("STATUS=" + m.app.Phase().String() + ": " + e.String())
 		}

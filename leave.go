@@ -49,7 +49,7 @@ func (m *machine) leave(reason string, successor bool) error {
 	if !successor {
 		m.say("STOPPING=1")
 	}
-	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing}
+	d := &drain{m: m, successor: successor, accepts: m.opened && !successor, handing: m.handing, departure: m.departure}
 	if m.phase != Starting {
 		d.inFlight, d.served = d.count()
 	}
@@ -72,9 +72,9 @@ func (m *machine) leave(reason string, successor bool) error {
 type drain struct {
 	m         *machine
 	successor bool
-	moving    atomic.Bool  // live connections go to the successor
-	departed  atomic.Int64 // so many have
-	accepts   bool         // until the end, to refuse clearly; one that never served leaves that to those who do
+	departure *departure  // by which live connections go to the successor; nil when they do not
+	moving    atomic.Bool // they do still
+	accepts   bool        // until the end, to refuse clearly; one that never served leaves that to those who do
 	handing   *handing
 	inFlight  int    // when it began
 	served    uint64 // by then
@@ -85,6 +85,10 @@ type drain struct {
 // in the successor go before the goodbye.
 func (d *drain) run(ctx context.Context) error {
 	m := d.m
+	if d.departure != nil && !d.successor {
+		d.departure.end() // the successor is given up
+		d.departure = nil
+	}
 	if d.handing != nil {
 		<-d.handing.done
 	}
@@ -121,10 +125,10 @@ func (d *drain) run(ctx context.Context) error {
 			}
 		})
 	}
-	d.moving.Store(m.departure != nil)
+	d.moving.Store(d.departure != nil)
 	stopTelling := d.tell(began)
-	if m.departure != nil {
-		d.move(budget, server)
+	if d.departure != nil {
+		d.depart(budget, server)
 	} else {
 		for _, s := range m.app.servers {
 			server(s)
@@ -304,12 +308,14 @@ func (d *drain) tell(began time.Time) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			if n := d.departed.Load(); n > told && d.moving.Load() {
-				told = n
-				e := ConnectionsMoved{Departed: int(n)}
-				d.m.out.emit(e)
-				d.m.say("STATUS=" + Draining.String() + ": " + e.String())
-				continue
+			if d.moving.Load() {
+				if n := d.departure.departed.Load(); n > told {
+					told = n
+					e := ConnectionsMoved{Departed: int(n)}
+					d.m.out.emit(e)
+					d.m.say("STATUS=" + Draining.String() + ": " + e.String())
+					continue
+				}
 			}
 			w := Waiting{Left: d.m.opts.DrainTimeout - time.Since(began)}
 			for _, s := range d.m.app.servers {

@@ -73,7 +73,7 @@ type machine struct {
 	handing    *handing                // the last handover, under way or over; nil before
 	force      context.CancelCauseFunc // ends every wait of the leaving; nil before it
 	journal    *handover.Journal       // nil when none is kept
-	departure  *handover.Departure     // by which live connections go to the successor; nil when they do not
+	departure  *departure              // by which live connections go to the successor; nil when they do not; fixed once it leaves
 	arrivals   arrivals                // by which they come from other processes
 
 	leftAt    time.Time  // when the leaving began

@@ -98,13 +98,13 @@ func (s *successor) call(ctx context.Context, v handover.Verb, f handover.Fields
 
 // adopts has the successor take over live connections of this process, and
 // returns the way to it.
-func (s *successor) adopts() (*handover.Departure, error) {
+func (s *successor) adopts(ctx context.Context) (*handover.Departure, error) {
 	here, there, err := handover.MovePair()
 	if err != nil {
 		return nil, err
 	}
 	defer there.Close()
-	if err := s.call(context.Background(), handover.Adopt, handover.Fields{"FROM": strconv.Itoa(os.Getpid())}, there); err != nil {
+	if err := s.call(ctx, handover.Adopt, handover.Fields{"FROM": strconv.Itoa(os.Getpid())}, there); err != nil {
 		here.Close()
 		return nil, err
 	}

@@ -18,8 +18,6 @@ type handing struct {
 	over   bool          // the loop's: its outcome has been acted upon
 	done   chan struct{} // closed when its outcome is decided
 	heir   *successor    // written before done is closed; nil when none could be started
-
-	departure *handover.Departure // written before done is closed; nil when connections do not move
 }
 
 // refusal is why a process cannot be replaced by a child of its own.
@@ -67,9 +65,7 @@ func (m *machine) upgrade() {
 	go func() {
 		report := m.handOver(ctx, h)
 		close(h.done)
-		if m.do(func() error { m.handedOver(h, report); return nil }) != nil && h.departure != nil {
-			h.departure.Close() // the service has ended
-		}
+		m.do(func() error { m.handedOver(h, report); return nil })
 	}()
 }
 
@@ -88,13 +84,10 @@ func (m *machine) handedOver(h *handing, r handover.Report) {
 	m.out.emit(HandoverEnded{pid, r})
 	if m.phase >= Draining {
 		h.heir.leave() // it was too late to give it up, and the service is to end
-		if h.departure != nil {
-			h.departure.Close()
-		}
 		return
 	}
 	m.spared = true
-	m.leaveTo("process "+strconv.Itoa(pid)+" serves", h.departure)
+	m.leave("process "+strconv.Itoa(pid)+" serves", true)
 }
 
 // handOver starts a successor and runs the restart with this process as the
@@ -127,6 +120,7 @@ func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
 		ReadyTimeout: m.opts.StartTimeout,
 		Trial:        m.opts.Trial,
 		Probation:    m.opts.Probation,
+		Move:         func(ctx context.Context, _ handover.Generation) string { return m.moveTo(ctx, h.heir) },
 		Progress:     func(s handover.Step) { m.out.emit(HandoverStep{s}) },
 	}.Run(ctx)
 	if next == nil {
@@ -145,12 +139,32 @@ func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
 	if err := m.notify.Barrier(ctx); err != nil {
 		m.out.emit(Problem{err})
 	}
-	if h.departure, err = h.heir.adopts(); err != nil {
-		m.out.emit(Problem{fmt.Errorf("connections do not move: %w", err)})
-	}
 	m.main.Store(false)
 	close(h.heir.released)
 	return report
+}
+
+// moveTo has the live connections that can go at once go to the successor. A move
+// that has not ended with ctx goes on in the drain, or is ended by resume.
+func (m *machine) moveTo(ctx context.Context, next *successor) (note string) {
+	to, err := next.adopts(ctx)
+	var d *departure
+	if err == nil {
+		d, err = m.move(to)
+	}
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return ""
+	case err != nil:
+		return fmt.Sprintf("connections do not move: %v", err)
+	}
+	select {
+	case <-d.moved:
+		_, failure := d.outcome()
+		return failure
+	case <-ctx.Done():
+		return fmt.Sprintf("connections go on to move: %v", context.Cause(ctx))
+	}
 }
 
 // incumbent is this process as the old generation of a handover.
@@ -168,7 +182,7 @@ func (i incumbent) Call(_ context.Context, v handover.Verb) error {
 	case handover.Pause:
 		return i.m.do(i.m.pause)
 	case handover.Resume:
-		return i.m.do(i.m.open)
+		return i.m.resume()
 	}
 	return fmt.Errorf("cannot do %s to oneself", v)
 }

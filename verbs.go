@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segue-go/segue/handover"
@@ -19,6 +21,8 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 			return nil, err
 		}
 		return nil, m.adopt(r.Files[0], from)
+	case handover.Move:
+		return m.moveAsked(r)
 	case handover.Drain:
 		to := m.departureOf(r)
 		err := m.leaveWithin(r.Fields["BUDGET"], "a new generation serves", true, to)
@@ -41,7 +45,7 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 	case handover.Check:
 		return nil, m.app.Readiness(ctx)
 	case handover.Open, handover.Resume:
-		return nil, m.do(m.open)
+		return nil, m.resume()
 	case handover.Pause:
 		return nil, m.do(m.pause)
 	case handover.Proven:
@@ -52,6 +56,63 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false, nil)
 	}
 	return nil, fmt.Errorf("cannot do %s: this generation does not know it", r.Verb)
+}
+
+// moveAsked answers when what can go at once has gone.
+func (m *machine) moveAsked(r handover.Request) (handover.Fields, error) {
+	to, err := wayOf(r)
+	if err != nil {
+		return nil, err
+	}
+	d, err := m.move(to)
+	if err != nil {
+		return nil, err
+	}
+	<-d.moved
+	gone, failure := d.outcome()
+	f := handover.Fields{"MOVED": strconv.Itoa(gone)}
+	if failure != "" {
+		f["FAILURE"] = strings.ReplaceAll(failure, "\x00", "")
+	}
+	return f, nil
+}
+
+// departureOf makes of a DRAIN's descriptors the way on which live connections go.
+// Without one, or with one that is of no use, they are drained: nobody loses
+// anything by that.
+func (m *machine) departureOf(r handover.Request) *handover.Departure {
+	if len(r.Files) == 0 {
+		return nil
+	}
+	to, err := wayOf(r)
+	if err != nil {
+		m.out.emit(Problem{fmt.Errorf("connections do not move: %w", err)})
+	}
+	return to
+}
+
+func wayOf(r handover.Request) (*handover.Departure, error) {
+	pid, err := peerOf(r, "TO")
+	if err != nil {
+		return nil, err
+	}
+	return handover.NewDeparture(r.Files[0], pid)
+}
+
+// peerOf is the process in field key, which is at the other end of the one
+// descriptor of r. When it returns an error the descriptors are closed.
+func peerOf(r handover.Request, key string) (int, error) {
+	pid, err := strconv.Atoi(r.Fields[key])
+	switch {
+	case len(r.Files) != 1:
+		err = fmt.Errorf("%d descriptors came with %s: exactly one is expected", len(r.Files), r.Verb)
+	case err != nil || pid <= 0:
+		err = fmt.Errorf("%s=%q of %s is not a process", key, r.Fields[key], r.Verb)
+	default:
+		return pid, nil
+	}
+	r.Close()
+	return 0, err
 }
 
 // leaveWithin leaves with the supervisor's budget for lame duck and drain
