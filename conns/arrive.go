@@ -1,13 +1,14 @@
 package conns
 
 import (
-	"fmt"
 	"time"
 )
 
 const (
-	// replayWithin is how long the replays of a batch may take.
+	// replayWithin is how long the replays of a batch may take, and reasonSlow why
+	// those are refused that take longer: they are tried again.
 	replayWithin = time.Second
+	reasonSlow   = "was not answered in time when it was served again"
 	// streamSilence is how long the handler of an event stream may run without an
 	// answer before it is taken to be one that answers with its first event.
 	streamSilence = 5 * time.Millisecond
@@ -111,7 +112,7 @@ func (b *arrival) try() {
 		}
 		for i := range done {
 			if !done[i] {
-				b.refusals[i] = fmt.Sprintf("was not answered within %v when it was served again", replayWithin)
+				b.refusals[i] = reasonSlow
 			}
 		}
 		left = 0

@@ -36,6 +36,7 @@ const (
 	batchBytes    = 16 << 20
 	groupBytes    = 96 << 20 // the most that a carrier need take at once
 	stateMost     = 32 << 20 // of one connection
+	mostSlow      = 3        // replays of one connection that are not answered in time
 	mostRefusals  = 8        // paths that were refused, before nothing is tried any more
 )
 
@@ -437,9 +438,14 @@ func (d *departure) expire() {
 
 func (d *departure) giveUp(h *hold, t *traveller) {
 	d.disarm(h, t)
+	d.later(t)
+	h.thaw()
+}
+
+// later has a connection tried again after a while.
+func (d *departure) later(t *traveller) {
 	t.next = time.Now().Add(min(firstRetry<<min(t.tries, 10), mostRetry))
 	t.tries++
-	h.thaw()
 }
 
 // dispatch sends what is ready. If that is to wait for more, it returns when to
@@ -610,6 +616,11 @@ func (d *departure) judge(v verdict) {
 	goErr := d.carrier.Go(v.batch, late)
 	for i, h := range b.holds {
 		if reason := v.refusals[i]; reason != "" {
+			if t := d.known[h.c]; reason == reasonSlow && t != nil && t.tries < mostSlow {
+				d.later(t)
+				h.thaw()
+				continue
+			}
 			if l := h.c.live.Load(); l != nil {
 				d.refused[l.path] = true
 			}
