@@ -734,7 +734,7 @@ func (l *live) prospect(hijacked, fresh bool) (prospect, string) {
 		return notYet, ""
 	case l.out.answer.compressesWithContext():
 		return never, reasonCompressed
-	case l.left.Load() || l.broken != nil || l.out.frames.closing || l.out.frames.bad:
+	case l.left.Load() || l.ending.Load() || l.broken != nil || l.out.frames.closing || l.out.frames.bad:
 		return never, reasonEnding
 	}
 	return ripe, ""

@@ -117,7 +117,13 @@ func (h *hold) close() bool {
 			h.ending = true
 			return false
 		}
-		h.decide(dropped)
+		if h.newborn {
+			h.decide(dropped)
+			break
+		}
+		h.c.hold.CompareAndSwap(h, nil)
+		h.c.settled()
+		h.decide(thawed) // for what was written late
 		if !h.told {
 			h.told = true
 			h.tell(h)

@@ -56,12 +56,17 @@ func cross(t testing.TB, c *Conn, to *HTTP) *crossing {
 	if err != nil {
 		t.Fatal(err)
 	}
+	x.arrivals.Take(1, false, [][]byte{p.encode()}, []int{duplicate(t, fd)})
+	return x
+}
+
+func duplicate(t testing.TB, fd int) int {
+	t.Helper()
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.arrivals.Take(1, false, [][]byte{p.encode()}, []int{n})
-	return x
+	return n
 }
 
 func (x *crossing) verdict() string {
@@ -81,9 +86,8 @@ func (x *crossing) over() {
 	if v := x.verdict(); v != "" {
 		x.t.Fatalf("refused: %s", v)
 	}
-	late := x.h.takeLate()
+	x.arrivals.Go(1, [][]byte{x.h.takeLate()})
 	x.h.leave(func(data []byte, end bool) { x.arrivals.Late(1, 0, append([]byte(nil), data...), end) })
-	x.arrivals.Go(1, [][]byte{late})
 }
 
 // withTLS runs a test with and without.
@@ -233,8 +237,7 @@ func TestMessagesWaitForVerdict(t *testing.T) {
 	if err != nil || len(parcel.carry) == 0 {
 		t.Fatalf("carries %q, %v", parcel.carry, err)
 	}
-	n, _ := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	x.arrivals.Take(1, false, [][]byte{parcel.encode()}, []int{n})
+	x.arrivals.Take(1, false, [][]byte{parcel.encode()}, []int{duplicate(t, fd)})
 	if v := x.verdict(); v != "" {
 		t.Fatal(v)
 	}
