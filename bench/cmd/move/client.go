@@ -248,6 +248,27 @@ func (f *fleet) ask(c net.Conn, r *bufio.Reader, due func() bool) error {
 	return nil
 }
 
+// call makes requests with a client that has the right to repeat what a GOAWAY
+// has refused.
+func (f *fleet) call(c *http.Client, due func() bool) {
+	for due() {
+		resp, err := c.Get("https://" + f.addr + "/json")
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		if err == nil && resp.ProtoMajor != 2 {
+			err = errors.New("answered by " + resp.Proto)
+		}
+		if err != nil {
+			f.lost.Add(1)
+			f.fault(err)
+			continue
+		}
+		f.messages.Add(1)
+	}
+}
+
 // follow wants the ids of an event stream to be contiguous.
 func (f *fleet) follow(c net.Conn, r *bufio.Reader, _ func() bool) error {
 	go func() { <-f.stop; c.Close() }()

@@ -161,13 +161,18 @@ func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
 	return r, nil
 }
 
-// told is what the process that has left said of its goodbyes.
-func (l *lineage) told(pid int) map[string]int {
-	s, err := l.await(0, func(s line) bool { return s.PID == pid && s.Told != nil })
-	if err != nil {
-		return nil
+// moved counts what has gone to any other process so far.
+func (l *lineage) moved() (n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.lines {
+		if s.Move != nil {
+			for _, k := range s.Move.Moved {
+				n += int64(k)
+			}
+		}
 	}
-	return s.Told
+	return n
 }
 
 // end has the service leave.

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/handover"
 )
 
 func main() {
@@ -24,7 +28,7 @@ func main() {
 	o := options{}
 	flag.IntVar(&o.conns, "conns", 9500, "WebSockets at a time; the hard limit of open files may allow fewer")
 	flag.IntVar(&o.restarts, "restarts", 100, "restarts of the WebSockets; the other rows take a fifth of that")
-	flag.StringVar(&o.only, "only", "", "one of: websocket, idle, tls, events, undeclared, killed (default: all)")
+	flag.StringVar(&o.only, "only", "", "one of: websocket, idle, tls, events, http2, undeclared, killed (default: all)")
 	flag.StringVar(&o.out, "out", "", "file for the report, beside the terminal")
 	flag.Parse()
 	if err := o.run(); err != nil {
@@ -76,6 +80,7 @@ func (o *options) run() error {
 		{"idle", o.idle},
 		{"tls", func() error { return o.websockets(min(o.conns, 5300), max(1, o.restarts/5), true) }},
 		{"events", o.events},
+		{"http2", o.http2},
 		{"undeclared", o.undeclared},
 		{"killed", o.killed},
 	} {
@@ -243,6 +248,41 @@ func (o *options) events() error {
 	return nil
 }
 
+// http2: clients that honour GOAWAY and nothing else, Go's own.
+func (o *options) http2() error {
+	dir, err := certificate()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l, err := begin(envTLS + "=" + dir)
+	if err != nil {
+		return err
+	}
+	defer l.end()
+	const n = 64
+	restarts := max(1, o.restarts/5)
+	f := newFleet(l.addr, true, 20*time.Millisecond)
+	for range n {
+		t := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		f.wg.Go(func() {
+			defer t.CloseIdleConnections()
+			f.call(&http.Client{Transport: t}, f.beat())
+		})
+	}
+	time.Sleep(time.Second)
+	for i := range restarts {
+		if _, err := l.restart(context.Background()); err != nil {
+			return fmt.Errorf("restart %d: %w", i+1, err)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	f.halt()
+	f.printFaults()
+	o.row(fmt.Sprintf("HTTP/2, %d clients over %d restarts", n, restarts), "0 failed calls", f.lost.Load() == 0 && f.messages.Load() > 0, "%d calls, %d failed", f.messages.Load(), f.lost.Load())
+	return nil
+}
+
 // undeclared: WebSockets that stay are told to come back, at a pace.
 func (o *options) undeclared() error {
 	const n, pace = 1000, 200.0
@@ -270,13 +310,13 @@ func (o *options) undeclared() error {
 	return nil
 }
 
-// killed: the new version dies in the middle of the move, before it has said that
-// it serves.
+// killed: the new version dies in the middle of the move, in a replay. What it
+// served by then dies with it; the restart is rolled back, and nobody else notices.
 func (o *options) killed() error {
 	n := min(o.conns, 2000)
-	var closed, lost atomic.Int64
 	points := []int{1, 5, 9, 100, 1000}
-	moved := 0
+	var closed, lost, moved int64
+	rolledBack := 0
 	for _, at := range points {
 		l, err := begin(fmt.Sprintf("%s=2:%d", envDie, at))
 		if err != nil {
@@ -287,21 +327,24 @@ func (o *options) killed() error {
 			l.end()
 			return err
 		}
-		old := l.pid
 		r, err := l.restart(context.Background())
-		if err != nil && l.pid == old {
-			// The successor is dead: what had not moved goes on until the old process has
-			// said goodbye to it.
-			fmt.Fprintf(os.Stderr, "  killed in replay %d: %v\n", at, err)
+		if err != nil {
+			l.end()
+			return fmt.Errorf("killed in replay %d: %w", at, err)
 		}
-		moved += r.move.Moved["websocket"]
+		if r.report.Outcome == handover.RolledBack && r.report.Failed == handover.StepMove {
+			rolledBack++
+		}
+		time.Sleep(1200 * time.Millisecond) // everybody has had a turn
+		moved += l.moved()
 		f.halt()
 		f.printFaults()
-		closed.Add(f.closed.Load())
-		lost.Add(f.lost.Load())
+		closed += f.closed.Load()
+		lost += f.lost.Load()
 		l.end()
 	}
-	o.row(fmt.Sprintf("New version killed before served, %d x %d", len(points), n), "0 closed, 0 lost of what it did not serve", lost.Load() <= int64(moved), "%d had moved to it, %d closed, %d lost", moved, closed.Load(), lost.Load())
+	o.row(fmt.Sprintf("New version killed before served, %d x %d", len(points), n), "0 closed, 0 lost; served: only those", closed <= moved && rolledBack == len(points),
+		"%d of %d rolled back; %d were served by it, %d closed, %d lost a message", rolledBack, len(points), moved, closed, lost)
 	return nil
 }
 
