@@ -126,7 +126,7 @@ func (c *Conn) closeAs(stream io.Closer, politely bool) error {
 	newborn := h != nil && h.newborn
 	if l := c.live.Load(); politely && !newborn && l != nil && l.owes() {
 		c.gate.Unlock()
-		go c.pay(l, stream)
+		c.pay(l, stream)
 		return nil
 	}
 	c.gate.Unlock()
@@ -134,20 +134,6 @@ func (c *Conn) closeAs(stream io.Closer, politely bool) error {
 		stream = c.Conn // its client is another process's: no close_notify
 	}
 	return c.shut(stream)
-}
-
-// owes reports whether there is something that was taken for written and is not.
-// It needs Conn.gate.
-func (l *live) owes() bool {
-	return len(l.inbox)+len(l.late) > 0 && !l.writing && l.broken == nil && !l.replay.swallows()
-}
-
-// pay closes the connection when that has been written.
-func (c *Conn) pay(l *live, stream io.Closer) {
-	late := time.AfterFunc(lingerWithin, func() { c.sever() })
-	defer late.Stop()
-	c.flushLive(l)
-	c.shut(stream)
 }
 
 func (c *Conn) shut(stream io.Closer) error {

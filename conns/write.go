@@ -242,6 +242,22 @@ func (c *Conn) say(l *live, messages []byte) {
 	go c.flushLive(l)
 }
 
+// owes reports whether there is something that was taken for written and is not.
+// It needs Conn.gate.
+func (l *live) owes() bool {
+	return len(l.inbox)+len(l.late) > 0 && !l.writing && l.broken == nil && !l.replay.swallows()
+}
+
+// pay closes the connection when that has been written.
+func (c *Conn) pay(l *live, stream io.Closer) {
+	go func() {
+		late := time.AfterFunc(lingerWithin, func() { c.sever() })
+		defer late.Stop()
+		c.flushLive(l)
+		c.shut(stream)
+	}()
+}
+
 // ReadFrom keeps sendfile(2) and splice(2): net/http uses them only if the
 // connection offers ReadFrom.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
