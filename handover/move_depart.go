@@ -9,7 +9,7 @@ import (
 )
 
 // Departure is the end of a move that connections leave from. Its servers may
-// send at the same time; one of them at a time waits for verdicts.
+// send, and wait for verdicts, at the same time.
 //
 // Whoever sends a connection keeps it until its verdict: one that is served
 // there must not be served here any more, and the other way round. A connection
@@ -22,7 +22,8 @@ type Departure struct {
 	sent    map[moveKey]moveSent // batches without a verdict
 	stopped bool
 
-	reading  sync.Mutex                // held by the Await that reads
+	read     *sync.Cond                // with mu: something was
+	reading  bool                      // by one of those that wait
 	verdicts map[string][]moveVerdicts // read, and not yet asked for by their server
 	failure  error                     // why no more can be read
 }
@@ -70,7 +71,9 @@ func NewDeparture(f *os.File, peer int) (*Departure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Departure{link: l, sent: map[moveKey]moveSent{}, verdicts: map[string][]moveVerdicts{}}, nil
+	d := &Departure{link: l, sent: map[moveKey]moveSent{}, verdicts: map[string][]moveVerdicts{}}
+	d.read = sync.NewCond(&d.mu)
+	return d, nil
 }
 
 // Server is the part of the move that is about the server of that name, of 1 to
@@ -153,25 +156,32 @@ func (s *ServerDeparture) Stop() { s.d.stop() }
 // is one. After an error, no verdict will ever come for any server.
 func (s *ServerDeparture) Await() (batch uint64, refusals []string, err error) {
 	d := s.d
-	d.reading.Lock()
-	defer d.reading.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for {
 		if read := d.verdicts[s.name]; len(read) > 0 {
 			d.verdicts[s.name] = read[1:]
 			return read[0].batch, read[0].refusals, nil
 		}
-		if d.failure == nil {
-			d.failure = d.read()
-		}
-		if d.failure != nil {
+		switch {
+		case d.failure != nil:
 			return 0, nil, d.failure
+		case d.reading: // by another server's Await, for all
+			d.read.Wait()
+			continue
 		}
+		d.reading = true
+		d.mu.Unlock()
+		err := d.next()
+		d.mu.Lock()
+		d.reading, d.failure = false, err
+		d.read.Broadcast()
 	}
 }
 
-// read takes one verdict off the wire. A side that breaks the rules is not
+// next takes one verdict off the wire. A side that breaks the rules is not
 // believed any more, and cannot send another one.
-func (d *Departure) read() error {
+func (d *Departure) next() error {
 	m, err := d.link.receive()
 	if err == io.EOF {
 		return d.why()
@@ -206,6 +216,8 @@ func (d *Departure) verdict(m moveMessage) error {
 	if err := sent.check(v.refusals); err != nil {
 		return fmt.Errorf("cannot go on with the move: the verdict on batch %d of server %q: %w", m.batch, m.server, err)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.verdicts[m.server] = append(d.verdicts[m.server], v)
 	return nil
 }

@@ -314,6 +314,45 @@ func TestMoveRefusals(t *testing.T) {
 	}
 }
 
+// TestMoveServersWaitApart: servers that wait for verdicts at the same time get
+// each its own as soon as it has come, whoever of them reads.
+func TestMoveServersWaitApart(t *testing.T) {
+	m := newMove(t, func(r *recorder) { r.take = func(uint64, int) {} })
+	const servers = 4
+	verdicts, open := make([]chan error, servers), make([]*recorder, servers)
+	for i := range servers {
+		s := m.Server(fmt.Sprint("server ", i))
+		if err := s.Send(1, false, make([][]byte, 1), files(t, 1)); err != nil {
+			t.Fatal(err)
+		}
+		open[i] = <-m.opened
+		verdicts[i] = make(chan error, 2)
+		go func() {
+			for range 2 {
+				_, _, err := s.Await()
+				verdicts[i] <- err
+			}
+		}()
+	}
+	for i := servers - 1; i >= 0; i-- {
+		if err := open[i].answer(1, []string{""}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-verdicts[i]; err != nil {
+			t.Error(err)
+		}
+	}
+	m.Server("server 0").Stop()
+	for i := range verdicts {
+		if err := <-verdicts[i]; err == nil {
+			t.Error("a verdict came on nothing")
+		}
+	}
+	if err := m.end(t); err != nil {
+		t.Error(err)
+	}
+}
+
 // What is wrong with a batch itself is said before anything is sent, and the
 // move goes on.
 func TestMoveRejectsWhatCannotBeSent(t *testing.T) {
