@@ -49,7 +49,7 @@ const (
 	RoleStarting Role = "starting" // not ready yet
 	RoleTrial    Role = "trial"    // ready; gets probe connections only
 	RoleServing  Role = "serving"  // accepts
-	RolePaused   Role = "paused"   // its successor is on probation
+	RolePaused   Role = "paused"   // its successor is on probation, or takes its connections over
 	RoleDraining Role = "draining" // finishes what it has
 	RoleEnding   Role = "ending"   // unwanted, about to be gone
 )
@@ -136,7 +136,7 @@ type Drain struct {
 	Moved        map[string]int `json:"moved,omitempty"`            // live connections that went on in another generation, by kind
 	Stayed       map[string]int `json:"stayed,omitempty"`           // those that could not, by the reason why
 	Goodbyes     map[string]int `json:"goodbyes,omitempty"`         // connections that were told to come back, by the reason why
-	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // part of Took
+	MoveTook     time.Duration  `json:"move_took_ns,omitempty"`     // before the drain and in it
 	LongestPause time.Duration  `json:"longest_pause_ns,omitempty"` // of one connection that moved
 	MoveFailure  string         `json:"move_failure,omitempty"`     // why the move ended early: what had not moved by then stayed
 }

@@ -17,6 +17,8 @@ type attempt struct {
 	old     *generation // nil when nothing serves
 	program string
 	next    *generation // set when it was spawned; only for the attempt's goroutine
+	moved   bool        // MOVE was tried
+	passage passage     // what DRAIN is to carry then
 	cancel  context.CancelCauseFunc
 	done    chan struct{}      // closed when the outcome is decided
 	reply   chan client.Report // gets the report once the old generation has left; nil if nobody waits
@@ -89,6 +91,11 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		},
 		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
 		ReadyTimeout: s.config.ReadyTimeout, Trial: s.config.Trial, Probation: s.config.Probation,
+		Move: func(ctx context.Context, _ handover.Generation) (note string) {
+			a.moved = true
+			a.passage, note = a.old.move(ctx, a.next)
+			return note
+		},
 		Progress: func(step handover.Step) { s.progress(a, step) },
 	}
 	if a.old != nil {
@@ -96,6 +103,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		report.From = infoOf(a.old)
 	}
 	next, r := restart.Run(ctx)
+	defer func() { a.passage.close() }() // if the old one did not need it
 	report.To = infoOf(a.next)
 	report.Outcome, report.FailedStep, report.Reason = client.Outcome(r.Outcome), string(r.Failed), r.Reason
 	for _, st := range r.Steps {
@@ -112,16 +120,24 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		<-a.next.retired // it was told to end: its output is complete then
 		report.Output = s.logs.tail(a.next.number, outputLines)
 		report.Lost, report.LostMore = s.lostWith(a.next)
-		report.Steps = append(report.Steps, a.next.moved()...)
+		report.Steps = append(report.Steps, a.next.movedBack()...)
 	}
 	a.next.endJournal()
 	if next != nil && a.old != nil {
 		<-a.old.retired
 		report.Drain = &a.old.drain
-		report.Steps = append(report.Steps, a.old.left()...)
+		report.Steps = append(report.Steps, a.old.left(report.Steps[len(report.Steps)-1].Note))
 	}
 	report.Took = time.Since(report.Began)
 	s.finish(a, report)
+}
+
+// leaveBy is the passage of the old generation.
+func (a *attempt) leaveBy() passage {
+	if a.moved {
+		return a.passage
+	}
+	return a.old.opened(context.Background(), a.next)
 }
 
 // finish gives the report to everybody. A first start is no restart.
@@ -209,7 +225,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		if a.old != nil {
 			s.crashes.served(a.old.servedFor())
 			s.become(a.old, client.RoleDraining)
-			a.old.makeWay(a.next, s.config.DrainTimeout)
+			a.old.makeWay(s.config.DrainTimeout, a.leaveBy)
 		}
 		if !slices.Contains(s.view.alive, a.next) {
 			s.lost(a.next) // it was seen to end before it was the one that serves

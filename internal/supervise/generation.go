@@ -174,20 +174,20 @@ func (g *generation) info() client.Generation {
 // it has accepted go back to the one that serves.
 func (g *generation) End(graceful bool) {
 	if graceful {
-		g.makeWay(g.back, g.budget)
+		g.makeWay(g.budget, func() passage { return g.opened(context.Background(), g.back) })
 		return
 	}
 	g.leave(handover.Stop, 0)
 }
 
 // makeWay is leave for a generation whose live connections go on in another one.
-func (g *generation) makeWay(to *generation, budget time.Duration) {
-	g.ending.Do(func() { go g.climb(handover.Drain, budget, to) })
+func (g *generation) makeWay(budget time.Duration, by func() passage) {
+	g.ending.Do(func() { go g.climb(handover.Drain, budget, by) })
 }
 
 // leave begins the ladder, once; retired is closed at its end.
 func (g *generation) leave(v handover.Verb, budget time.Duration) {
-	g.ending.Do(func() { go g.climb(v, budget, nil) })
+	g.ending.Do(func() { go g.climb(v, budget, func() passage { return passage{} }) })
 }
 
 // endOutput lets go of its log.
@@ -200,15 +200,16 @@ func (g *generation) endOutput(l logs) {
 // force shortens whatever the ladder waits for.
 func (g *generation) force() { g.hurryOnce.Do(func() { close(g.hurry) }) }
 
-func (g *generation) climb(v handover.Verb, budget time.Duration, to *generation) {
+func (g *generation) climb(v handover.Verb, budget time.Duration, by func() passage) {
 	began := time.Now()
-	fields, ends := g.carriedBy(to, budget)
+	p := by()
+	g.unmoved = p.unmoved
+	fields := p.fields()
+	fields["BUDGET"] = budget.String()
 	ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
-	err := g.call(ctx, v, fields, ends...)
+	err := g.call(ctx, v, fields, p.files()...)
 	cancel()
-	for _, f := range ends {
-		f.Close()
-	}
+	p.close()
 	if err != nil {
 		g.process.Signal(syscall.SIGTERM)
 	}

@@ -64,7 +64,7 @@ func TestConnectionsMove(t *testing.T) {
 		if pid, last := c.get(t); pid != fmt.Sprint(report.To.PID) || last {
 			t.Errorf("process %s answered, last=%v; want %d", pid, last, report.To.PID)
 		}
-		if d := report.Drain; d == nil || d.Moved["http1"] != 1 || len(d.Stayed)+len(d.Cut) != 0 || d.MoveTook <= 0 || d.MoveTook > d.Took || d.LongestPause <= 0 {
+		if d := report.Drain; d == nil || d.Moved["http1"] != 1 || len(d.Stayed)+len(d.Cut) != 0 || d.MoveTook <= 0 || d.LongestPause <= 0 {
 			t.Errorf("drain %+v", d)
 		}
 		if got := stepNames(report); got != "spawn ready trial switch probation move drain" {
@@ -141,8 +141,12 @@ func TestOldFashionedPredecessor(t *testing.T) {
 		if report.Outcome != client.Done || report.Drain.Killed || report.Drain.Exit != "exited with status 0" {
 			t.Errorf("report %+v, drain %+v", report, report.Drain)
 		}
-		if report.From.Number == 1 && stepNames(report) != "spawn ready trial switch probation drain" {
-			t.Errorf("steps %s", stepNames(report))
+		note := ""
+		if report.From.Number == 1 {
+			note = "connections move while generation 1 drains: cannot do MOVE"
+		}
+		if stepNames(report) != "spawn ready trial switch probation move drain" || report.Steps[5].Note != note {
+			t.Errorf("steps %s, note %q", stepNames(report), report.Steps[5].Note)
 		}
 	}
 }

@@ -136,7 +136,7 @@ func TestRestart(t *testing.T) {
 	for _, s := range report.Steps {
 		steps = append(steps, s.Name)
 	}
-	if got := strings.Join(steps, " "); got != "spawn ready trial switch probation drain" {
+	if got := strings.Join(steps, " "); got != "spawn ready trial switch probation move drain" {
 		t.Errorf("steps %s", got)
 	}
 }
