@@ -62,7 +62,9 @@ func begin(env ...string) (*lineage, error) {
 }
 
 func (l *lineage) read(r io.Reader) {
-	for in := bufio.NewScanner(r); in.Scan(); {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 16<<20) // a report names what was lost
+	for in.Scan() {
 		var s line
 		if json.Unmarshal(in.Bytes(), &s) != nil {
 			continue
@@ -154,8 +156,11 @@ func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.lines[from:] {
-		if s.PID == old && s.Move != nil {
-			r.move, r.ended = *s.Move, s.At
+		switch {
+		case s.PID == old && s.Move != nil:
+			r.move = *s.Move
+		case s.PID == old && s.Step != nil:
+			r.began, r.ended = s.Step.Began, s.Step.Began.Add(s.Step.Took)
 		}
 	}
 	return r, nil

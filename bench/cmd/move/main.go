@@ -310,11 +310,13 @@ func (o *options) undeclared() error {
 	return nil
 }
 
+var killPoints = []int{1, 5, 9, 100, 1000}
+
 // killed: the new version dies in the middle of the move, in a replay. What it
 // served by then dies with it; the restart is rolled back, and nobody else notices.
 func (o *options) killed() error {
 	n := min(o.conns, 2000)
-	points := []int{1, 5, 9, 100, 1000}
+	points := killPoints
 	var closed, lost, moved int64
 	rolledBack := 0
 	for _, at := range points {

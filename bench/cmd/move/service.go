@@ -42,6 +42,7 @@ type line struct {
 	Addr  string           `json:",omitempty"` // serving here
 	Phase string           `json:",omitempty"`
 	Move  *segue.Move      `json:",omitempty"` // the departure, at its end
+	Step  *handover.Step   `json:",omitempty"` // the move, ended
 	Over  *handover.Report `json:",omitempty"` // a handover has ended
 	Told  map[string]int   `json:",omitempty"` // at the end
 	Fault string           `json:",omitempty"`
@@ -72,6 +73,10 @@ func serve() error {
 			case segue.ConnectionsMoved:
 				if e.Move != nil {
 					say(line{Move: e.Move})
+				}
+			case segue.HandoverStep:
+				if e.Step.Name == handover.StepMove && e.Step.Ended {
+					say(line{Step: &e.Step})
 				}
 			case segue.HandoverEnded:
 				say(line{Over: &e.Report})
