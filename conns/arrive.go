@@ -120,6 +120,11 @@ func (b *arrival) try() {
 	if b.whole {
 		b.allOrNone()
 	}
+	for i, c := range b.conns {
+		if c != nil && b.refusals[i] == "" {
+			b.a.h.tracker.recordArrived(c)
+		}
+	}
 	b.ours = b.a.answer(b.number, b.refusals) == nil
 	for i, c := range b.conns {
 		if c != nil && (!b.ours || b.refusals[i] != "") {

@@ -42,10 +42,28 @@ func (t *Tracker) Record(j Journal) {
 // Record has j told of everything that is being served; see [Tracker.Record].
 func (h *HTTP) Record(j Journal) { h.tracker.Record(j) }
 
-// recordTo begins to record a connection that nobody else knows yet.
+// recordTo begins to record a connection. It needs c.mu, unless nobody else knows
+// the connection yet.
 func (c *Conn) recordTo(j Journal) {
 	c.journal, c.slot = j, j.Open(c.RemoteAddr().String())
 	c.noteState()
+}
+
+// recordArrived begins to record a connection that is about to be this process's:
+// what dies with it before that is not lost, since it goes on where it was.
+func (t *Tracker) recordArrived(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := t.conns[c]; !open || t.journal == nil || c.state == http.StateClosed {
+		return
+	}
+	c.age(t.now())
+	c.recordTo(t.journal)
+	if c.state == http.StateActive {
+		c.noteRequest(c.slot, &c.request)
+	}
 }
 
 // noteState writes down the connection; it needs c.mu, and a journal, as those

@@ -48,12 +48,13 @@ func (t *Tracker) listener(ln net.Listener, prepare func(*Conn)) *listener {
 	}}
 }
 
-// admit begins to count c.
+// admit begins to count c. One that comes from another process is recorded later,
+// see recordArrived.
 func (t *Tracker) admit(c *Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns[c] = struct{}{}
-	if t.journal != nil {
+	if t.journal != nil && !c.adopted {
 		c.recordTo(t.journal)
 	}
 	t.admitted++
