@@ -317,6 +317,10 @@ func (a *attempt) move(ctx context.Context, note *string) error {
 	within, cancel := context.WithTimeoutCause(ctx, MoveTimeout, fmt.Errorf("it was not over within %v", MoveTimeout))
 	defer cancel()
 	*note = a.Move(within, a.next)
+	if ctx.Err() != nil {
+		*note = "" // what could not be done any more
+		return context.Cause(ctx)
+	}
 	return a.proven(ctx, note)
 }
 

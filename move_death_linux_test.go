@@ -1,0 +1,170 @@
+package segue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue/internal/testnet"
+)
+
+// socket is a WebSocket of a test.
+type socket struct {
+	*testnet.WebSocket
+	sent int
+}
+
+func upgrade(t testing.TB, addr, path string) *socket {
+	t.Helper()
+	c, err := testnet.DialWebSocket(addr, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(2 * patience))
+	t.Cleanup(func() { c.Close() })
+	return &socket{WebSocket: c}
+}
+
+// ask sends a message and returns which process has answered it.
+func (s *socket) ask() (pid int, err error) {
+	s.sent++
+	if err := s.Send(strconv.Itoa(s.sent)); err != nil {
+		return 0, err
+	}
+	text, err := s.Receive()
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	if _, err := fmt.Sscanf(text, "%d %d", &pid, &n); err != nil || n != s.sent {
+		return 0, fmt.Errorf("message %d was answered %q", s.sent, text)
+	}
+	return pid, nil
+}
+
+// crowd is clients of all kinds, on both servers of the service "live".
+type crowd struct {
+	t       *testing.T
+	sockets []*socket
+	idle    []*client
+	stays   *socket // is not declared movable
+	busy    *client // in the middle of a request
+}
+
+func gather(t *testing.T, l *lineage, n int) *crowd {
+	t.Helper()
+	web := l.addr()
+	admin := strings.Fields(l.await(l.pid, "Listening", "admin: serving ").text)[2]
+	c := &crowd{t: t, stays: upgrade(t, web, "/ws"), busy: dial(t, "tcp", web)}
+	io.WriteString(c.busy, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\na")
+	for i := range n {
+		addr := []string{web, admin}[i%2]
+		c.sockets = append(c.sockets, upgrade(t, addr, "/ws?movable"))
+		c.idle = append(c.idle, dial(t, "tcp", addr))
+	}
+	c.by(l.pid)
+	return c
+}
+
+// by has everybody answered by process pid, the one that stays too, and returns
+// how many connections were closed instead, without a word.
+func (c *crowd) by(pid int) (closed int) {
+	c.t.Helper()
+	silent := func(err error) bool {
+		return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	}
+	left := c.sockets[:0]
+	for _, s := range append(c.sockets, c.stays) {
+		got, err := s.ask()
+		switch {
+		case silent(err) && s != c.stays:
+			closed++
+			continue
+		case err != nil || got != pid:
+			c.t.Errorf("a WebSocket was answered by %d, %v; want %d", got, err, pid)
+		}
+		if s != c.stays {
+			left = append(left, s)
+		}
+	}
+	c.sockets = left
+	idle := c.idle[:0]
+	for _, k := range c.idle {
+		k.send("/")
+		resp, body, err := k.receive()
+		switch {
+		case silent(err) || errors.Is(err, io.ErrUnexpectedEOF):
+			closed++
+			continue
+		case err != nil || resp.Close || body != strconv.Itoa(pid):
+			c.t.Errorf("a request was answered %q, %v; want %d", body, err, pid)
+		}
+		idle = append(idle, k)
+	}
+	c.idle = idle
+	return closed
+}
+
+// TestSuccessorKilledInTheMove: whoever had not gone by then goes on as if nothing
+// had happened, whatever kind of connection, and nobody is told anything. The next
+// successor gets them.
+func TestSuccessorKilledInTheMove(t *testing.T) {
+	for _, replay := range []int{1, 20, 59} {
+		t.Run(fmt.Sprint("replay ", replay), func(t *testing.T) {
+			l := spawn(t, "live", nil)
+			c := gather(t, l, 60)
+			l.next(fmt.Sprint("die in replay ", replay))
+			l.signal(l.pid, syscall.SIGUSR2)
+			text := l.await(l.pid, "HandoverEnded", "").text
+			if !strings.Contains(text, "rolled back: the new generation was ended by signal 9") {
+				t.Errorf("it ended with %q", text)
+			}
+			l.await(l.pid, "HandoverStep", "handover: move …")
+			l.await(l.pid, "PhaseChanged", "ready")
+			gone := 0
+			for _, n := range l.all() { // the last one is of the end of MOVE
+				if n.pid == l.pid && n.kind == "ConnectionsMoved" {
+					fmt.Sscanf(n.text, "%d ", &gone)
+				}
+			}
+			if closed := c.by(l.pid); closed != gone || replay == 1 && closed > 0 {
+				t.Errorf("%d connections were closed, %d had gone", closed, gone)
+			}
+			if replay == 1 && strings.Contains(text, "lost") {
+				t.Errorf("nothing was lost, and it says %s", text)
+			}
+			if body := once(t, "tcp", l.addr()); body != strconv.Itoa(l.pid) {
+				t.Errorf("process %s accepts", body)
+			}
+			if n := l.countLines("PhaseChanged", "draining"); n > 0 {
+				t.Error("it has begun to leave")
+			}
+
+			l.next("ok")
+			l.signal(l.pid, syscall.SIGUSR2)
+			ended := l.await(l.pid, "HandoverEnded", "done").text
+			var next int
+			fmt.Sscanf(ended, "handover: done, process %d serves", &next)
+			stays := c.stays
+			if _, err := stays.Receive(); err == nil || !strings.Contains(err.Error(), "1012") {
+				t.Errorf("who cannot move was told %v", err)
+			}
+			stays.Close()
+			c.stays = upgrade(t, l.addr(), "/ws")
+			if closed := c.by(next); closed > 0 {
+				t.Errorf("%d connections were closed in the second move", closed)
+			}
+			io.WriteString(c.busy, "b")
+			if _, body, err := c.busy.receive(); err != nil || body != strconv.Itoa(l.pid) {
+				t.Errorf("the request in flight was answered %q, %v", body, err)
+			}
+			c.busy.answeredBy(t, next)
+			l.ends(l.pid)
+		})
+	}
+}
