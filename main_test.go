@@ -26,7 +26,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(envService); name != "" {
 		os.Exit(child(name))
 	}
-	goleak.VerifyTestMain(m)
+	// Handlers whose connection went to another process stay, in a service of its own
+	// until its end.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segue-go/segue/conns.forever"))
 }
 
 // envService names the service that this test binary is to be.
