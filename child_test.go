@@ -148,21 +148,25 @@ func childTwo(_ context.Context, app *App) error {
 
 // childLive serves WebSockets that may move, on two servers, beside requests. In a
 // generation whose plan is "die in replay N" the Nth connection that comes over is
-// the end of the process.
+// the end of the process; "stop in replay N" only has it stand still.
 func childLive(_ context.Context, app *App) error {
-	last, replays := int64(0), new(atomic.Int64)
+	last, replays, end := int64(0), new(atomic.Int64), syscall.SIGKILL
 	if app.Generation() > 1 {
 		data, err := os.ReadFile(os.Getenv(envPlan))
 		if err != nil {
 			return err
 		}
-		fmt.Sscanf(string(data), "die in replay %d", &last)
+		if n, _ := fmt.Sscanf(string(data), "stop in replay %d", &last); n == 1 {
+			end = syscall.SIGSTOP
+		} else {
+			fmt.Sscanf(string(data), "die in replay %d", &last)
+		}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", sayPID)
 	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
 		if _, moved := conns.Resumed(r.Context()); moved && replays.Add(1) == last {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			syscall.Kill(os.Getpid(), end)
 			select {}
 		}
 		if r.URL.RawQuery == "movable" {

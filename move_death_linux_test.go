@@ -168,3 +168,22 @@ func TestSuccessorKilledInTheMove(t *testing.T) {
 		})
 	}
 }
+
+// TestSuccessorDeafInTheMove: one that stands still has passed every check before,
+// and would take no new client either.
+func TestSuccessorDeafInTheMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	l := spawn(t, "live", nil)
+	c := gather(t, l, 10)
+	l.next("stop in replay 1")
+	l.signal(l.pid, syscall.SIGUSR2)
+	text := l.await(l.pid, "HandoverEnded", "").text
+	if !strings.Contains(text, "rolled back: ") || !strings.Contains(text, "the new generation does not answer any more") {
+		t.Errorf("it ended with %q", text)
+	}
+	if closed := c.by(l.pid); closed > 0 {
+		t.Errorf("%d connections were closed", closed)
+	}
+}

@@ -70,8 +70,8 @@ type Restart struct {
 type StepName string
 
 // The steps, in order. There is a StepMove if there is a Move and the old
-// generation was paused; what fails it is the end of the new generation, as in
-// probation. StepDrain belongs to the generation that leaves and comes after Run
+// generation was paused; what fails it is that the new generation has ended, or
+// hears nothing any more. StepDrain belongs to the generation that leaves and comes after Run
 // has returned: whoever owns it appends it to the report. StepRollback comes after
 // the step that failed, in place of the rest; a StepMove after it is the way back,
 // which is the owner's, too.
@@ -308,7 +308,8 @@ func (a *attempt) probation(ctx context.Context, note *string) error {
 func (a *attempt) moves() bool { return a.Move != nil && a.quiet }
 
 // move is the last step that can be taken back. The new generation is proven after
-// it: if it dies here, its journal names what it had taken over and is lost with it.
+// it: if it dies here, its journal names what it had taken over and is lost with
+// it. That connections cannot move is no reason not to restart.
 func (a *attempt) move(ctx context.Context, note *string) error {
 	if err := a.Old.Err(); err != nil {
 		*note = fmt.Sprintf("nobody is left: the old generation %v", err)
@@ -320,6 +321,11 @@ func (a *attempt) move(ctx context.Context, note *string) error {
 	if ctx.Err() != nil {
 		*note = "" // what could not be done any more
 		return context.Cause(ctx)
+	}
+	if *note != "" && a.Old.Err() == nil { // because it hears nothing at all?
+		if err := a.call(ctx, a.next, Check); errors.Is(err, errSilent) {
+			return fmt.Errorf("%s; and the new generation does not answer any more: %w", *note, err)
+		}
 	}
 	return a.proven(ctx, note)
 }
@@ -377,8 +383,10 @@ func (a *attempt) prove(ctx context.Context) error {
 	return a.Probe(ctx, a.next)
 }
 
+var errSilent = fmt.Errorf("nothing came within %v", CallTimeout)
+
 func (a *attempt) call(ctx context.Context, g Incumbent, v Verb) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("nothing came within %v", CallTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, CallTimeout, errSilent)
 	defer cancel()
 	return g.Call(ctx, v)
 }

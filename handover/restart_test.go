@@ -400,6 +400,9 @@ func TestMoveFails(t *testing.T) {
 	}{
 		{"move", fails, Done, "refused"},
 		{"move", hangs, Done, "it was not over within 10s"},
+		{"new CHECK after the move", hangs, RolledBack, "refused; and the new generation does not answer any more: nothing came within 5s"},
+		{"new CHECK after the move", fails, Done, "refused"},
+		{"new CHECK after the move", newDies, RolledBack, "the new generation exited with status 9"},
 		{"move", oldDies, Done, ErrLinkClosed.Error()},
 		{"move", newDies, RolledBack, "the new generation exited with status 9"},
 		{"move", newDiesAfter, RolledBack, "the new generation exited with status 9"},
@@ -409,8 +412,14 @@ func TestMoveFails(t *testing.T) {
 		{"new PROVEN", hangs, Done, "the new generation could not be told that it is proven: nothing came within 5s"},
 		{"new PROVEN", newDies, RolledBack, "the new generation exited with status 9"},
 	} {
-		at := pointOf(t, c.at)
-		scene(t, func(w *world) { w.moving = true; w.faults[at] = c.fault }, func(w *world, r Report) {
+		faults := map[int]fault{}
+		if c.at == "new CHECK after the move" {
+			at := pointOf(t, "move")
+			faults[at], faults[at+1] = fails, c.fault
+		} else {
+			faults[pointOf(t, c.at)] = c.fault
+		}
+		scene(t, func(w *world) { w.moving = true; w.faults = faults }, func(w *world, r Report) {
 			step := r.Steps[5]
 			switch {
 			case r.Outcome != c.outcome || step.Name != StepMove:

@@ -12,10 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue"
+	"github.com/segue-go/segue/conns"
+	"github.com/segue-go/segue/internal/testnet"
 	"go.uber.org/goleak"
 )
 
@@ -52,6 +55,23 @@ func service() int {
 		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
 		time.Sleep(d)
 		fmt.Fprint(w, os.Getpid())
+	})
+	var replays atomic.Int64
+	last, _ := strconv.ParseInt(arg, 10, 64)
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if _, moved := conns.Resumed(r.Context()); moved && fault == "diesinreplay" && replays.Add(1) == last {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		conns.Movable(r.Context())
+		c, err := testnet.UpgradeWebSocket(w)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for text, err := c.Receive(); err == nil; text, err = c.Receive() {
+			c.Send(fmt.Sprint(os.Getpid(), " ", text))
+		}
 	})
 	var sick atomic.Bool
 	mux.HandleFunc("/sicken", func(http.ResponseWriter, *http.Request) { sick.Store(true) })

@@ -3,17 +3,20 @@ package supervise_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/testnet"
 )
 
 // lasting is a connection that a client keeps.
@@ -97,6 +100,78 @@ func TestConnectionsMoveBack(t *testing.T) {
 	}
 	if report.Outcome != client.RolledBack || !strings.HasSuffix(stepNames(report), " rollback move") {
 		t.Errorf("steps %s of %+v", stepNames(report), report)
+	}
+}
+
+// TestKilledInTheMove: the old generation takes back what had not gone by then,
+// tells nobody anything, and the next restart moves it.
+func TestKilledInTheMove(t *testing.T) {
+	const sockets = 100
+	for _, replay := range []int{1, 50} {
+		t.Run(fmt.Sprint("replay ", replay), func(t *testing.T) {
+			c := config(t, fmt.Sprint("TEST_SERVICE=diesinreplay:", replay), "FAULT_ONLY=2")
+			r := start(t, c)
+			var all []*testnet.WebSocket
+			for range sockets {
+				w, err := testnet.DialWebSocket(r.addr, "/ws")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer w.Close()
+				w.SetDeadline(time.Now().Add(60 * time.Second))
+				all = append(all, w)
+			}
+			by := func(pid int) {
+				t.Helper()
+				left := all[:0]
+				for i, w := range all {
+					err := w.Send(fmt.Sprint(i))
+					var text string
+					if err == nil {
+						text, err = w.Receive()
+					}
+					if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+						continue // without a word
+					}
+					if want := fmt.Sprint(pid, " ", i); err != nil || text != want {
+						t.Errorf("answered %q, %v; want %q", text, err, want)
+					}
+					left = append(left, w)
+				}
+				all = left
+			}
+			idle := r.keep()
+			before, _ := idle.get(t)
+			old := r.status().Generations[0].PID
+			by(old)
+
+			report := r.restart(client.RestartRequest{})
+			if report.Outcome != client.RolledBack || report.FailedStep != "move" || !strings.Contains(report.Reason, "signal 9") ||
+				stepNames(report) != "spawn ready trial switch probation move rollback" {
+				t.Fatalf("steps %s of %+v", stepNames(report), report)
+			}
+			by(old)
+			if lost := sockets - len(all); lost > len(report.Lost)+report.LostMore || replay == 1 && lost+len(report.Lost) > 0 {
+				t.Errorf("%d connections were closed; the report names %d and %d more", lost, len(report.Lost), report.LostMore)
+			}
+			if pid := r.get("/"); pid != before {
+				t.Errorf("process %s accepts", pid)
+			}
+			if len(all) == sockets {
+				if pid, last := idle.get(t); pid != before || last {
+					t.Errorf("process %s answered, last=%v", pid, last)
+				}
+			}
+
+			report = r.restart(client.RestartRequest{})
+			if report.Outcome != client.Done || report.Drain.Moved["websocket"] != len(all) || len(report.Drain.Goodbyes) > 0 {
+				t.Errorf("%+v, drain %+v, %d connections", report, report.Drain, len(all))
+			}
+			left := len(all)
+			if by(report.To.PID); len(all) != left {
+				t.Errorf("%d connections were closed in the second move", left-len(all))
+			}
+		})
 	}
 }
 
