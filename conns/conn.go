@@ -173,7 +173,9 @@ func (c *Conn) enter(s http.ConnState) (before http.ConnState) {
 	switch s {
 	case http.StateIdle:
 		c.in.idle()
-		if l := c.live.Swap(nil); l != nil {
+		if l := c.live.Load(); l != nil {
+			c.flushLive(l) // the next answer comes behind what was kept of this one
+			c.live.Store(nil)
 			c.finish(l)
 		}
 	case http.StateHijacked:

@@ -152,13 +152,13 @@ func (h *hold) thaw() {
 		c.gate.Unlock()
 		return
 	}
+	ending, l := h.ending, c.live.Load()
 	c.hold.CompareAndSwap(h, nil)
 	c.settled()
 	h.decide(thawed)
 	if h.sent {
 		c.copied.Store(true)
 	}
-	ending, l := h.ending, c.live.Load()
 	waiting := l != nil && l.pending()
 	c.gate.Unlock()
 	switch {
