@@ -24,7 +24,8 @@
 //     its own budget and no other; what is cut is counted and named in the
 //     [Report].
 //  5. During a handover the old process serves until the new one has proven
-//     itself, and can take the service back until it has survived probation.
+//     itself, and can take the service back until it has survived probation and
+//     the move of live connections.
 //  6. The package never exits the process, never writes to a global logger and
 //     never reads flags. It tells what happens as events.
 //
