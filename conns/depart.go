@@ -511,6 +511,12 @@ func (d *departure) send(holds []*hold, m *Members) {
 func (d *departure) sendGroup(holds []*hold, m *Members) {
 	states := saveAll(holds)
 	state, err := m.pack()
+	for _, c := range m.all() {
+		if h := c.hold.Load(); h == nil || d.armed[h] != nil {
+			d.thaw(holds) // one has joined meanwhile: all of them later
+			return
+		}
+	}
 	b := &load{}
 	for i, h := range holds {
 		if err != nil {

@@ -520,3 +520,43 @@ func TestLateThroughChain(t *testing.T) {
 	}
 	writers[2].Close()
 }
+
+// TestJoinsLate: who joins a group that is held moves with it.
+func TestJoinsLate(t *testing.T) {
+	join, joined := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(join); <-joined })
+	p := newPair(t, nil, func(g string) http.Handler {
+		return wsEcho(g, func(r *http.Request) {
+			Movable(r.Context())
+			if _, again := Resumed(r.Context()); r.URL.Path == "/late" && !again {
+				<-join // it is not answered before
+				Group(r.Context(), "room")
+				close(joined)
+				return
+			}
+			Group(r.Context(), "room").Save(func() []byte { once(); return nil })
+		})
+	})
+	var cs []*client
+	for _, path := range []string{"/ws", "/ws", "/late"} {
+		c := newClient(t, p.ln.Addr())
+		io.WriteString(c, strings.Replace(wsRequest, "/ws", path, 1))
+		cs = append(cs, c)
+	}
+	for _, c := range cs[:2] {
+		if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+	}
+	until(t, "the last one is with its handler", func() bool { return p.old.Stats().InFlight == 1 })
+	f := newFerry(t, p.new)
+	p.gate.Shut()
+	done := make(chan Departed, 1)
+	go func() { done <- p.old.Depart(budget(t, patience), f) }()
+	if d := <-done; d.Moved["websocket"] != 3 {
+		t.Fatalf("%+v", d)
+	}
+	if len(f.taken) != 1 {
+		t.Errorf("they moved in batches of %v", f.taken)
+	}
+}
