@@ -10,12 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
-
-	"github.com/segue-go/segue/conns"
-	"github.com/segue-go/segue/internal/testnet"
 )
 
 // What a test tells the service that it starts; see child.
@@ -34,10 +29,13 @@ const (
 // exitForced is the status of a child that was forced to leave.
 const exitForced = 4
 
+// children are the services that a child can be.
+var children = map[string]func(context.Context, *App) error{"web": childWeb, "solo": childSolo, "two": childTwo}
+
 // child is the service: this test binary, started by a test or by its own
 // predecessor. It says what happens on standard output, an event a line.
 func child(name string) int {
-	setup, ok := map[string]func(context.Context, *App) error{"web": childWeb, "solo": childSolo, "two": childTwo, "live": childLive}[name]
+	setup, ok := children[name]
 	if name == "listen" {
 		if err := ListenAndServe(os.Getenv(envAddr), http.HandlerFunc(sayPID)); err != nil {
 			return 1
@@ -143,47 +141,5 @@ func childTwo(_ context.Context, app *App) error {
 	app.Serve("echo", "127.0.0.1:0", newEcho())
 	app.HTTP("web", "127.0.0.1:0", http.HandlerFunc(sayPID))
 	app.HTTP("admin", "127.0.0.1:0", http.HandlerFunc(sayPID))
-	return nil
-}
-
-// childLive serves WebSockets that may move, on two servers, beside requests. In a
-// generation whose plan is "die in replay N" the Nth connection that comes over is
-// the end of the process; "stop in replay N" only has it stand still.
-func childLive(_ context.Context, app *App) error {
-	last, replays, end := int64(0), new(atomic.Int64), syscall.SIGKILL
-	if app.Generation() > 1 {
-		data, err := os.ReadFile(os.Getenv(envPlan))
-		if err != nil {
-			return err
-		}
-		if n, _ := fmt.Sscanf(string(data), "stop in replay %d", &last); n == 1 {
-			end = syscall.SIGSTOP
-		} else {
-			fmt.Sscanf(string(data), "die in replay %d", &last)
-		}
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", sayPID)
-	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		if _, moved := conns.Resumed(r.Context()); moved && replays.Add(1) == last {
-			syscall.Kill(os.Getpid(), end)
-			select {}
-		}
-		if r.URL.RawQuery == "movable" {
-			conns.Movable(r.Context())
-		}
-		c, err := testnet.UpgradeWebSocket(w)
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		for text, err := c.Receive(); err == nil; text, err = c.Receive() {
-			if c.Send(strconv.Itoa(os.Getpid())+" "+text) != nil {
-				return
-			}
-		}
-	})
-	app.HTTP("web", os.Getenv(envAddr), mux)
-	app.HTTP("admin", "127.0.0.1:0", mux)
 	return nil
 }

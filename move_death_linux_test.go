@@ -1,17 +1,66 @@
 package segue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/segue-go/segue/conns"
 	"github.com/segue-go/segue/internal/testnet"
 )
+
+func init() { children["live"] = childLive }
+
+// childLive serves WebSockets that may move, on two servers, beside requests. In a
+// generation whose plan is "die in replay N" the Nth connection that comes over is
+// the end of the process; "stop in replay N" only has it stand still.
+func childLive(_ context.Context, app *App) error {
+	last, replays, end := int64(0), new(atomic.Int64), syscall.SIGKILL
+	if app.Generation() > 1 {
+		data, err := os.ReadFile(os.Getenv(envPlan))
+		if err != nil {
+			return err
+		}
+		if n, _ := fmt.Sscanf(string(data), "stop in replay %d", &last); n == 1 {
+			end = syscall.SIGSTOP
+		} else {
+			fmt.Sscanf(string(data), "die in replay %d", &last)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", sayPID)
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if _, moved := conns.Resumed(r.Context()); moved && replays.Add(1) == last {
+			syscall.Kill(os.Getpid(), end)
+			select {}
+		}
+		if r.URL.RawQuery == "movable" {
+			conns.Movable(r.Context())
+		}
+		c, err := testnet.UpgradeWebSocket(w)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for text, err := c.Receive(); err == nil; text, err = c.Receive() {
+			if c.Send(strconv.Itoa(os.Getpid())+" "+text) != nil {
+				return
+			}
+		}
+	})
+	app.HTTP("web", os.Getenv(envAddr), mux)
+	app.HTTP("admin", "127.0.0.1:0", mux)
+	return nil
+}
 
 // socket is a WebSocket of a test.
 type socket struct {
