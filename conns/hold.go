@@ -196,7 +196,7 @@ func (h *hold) leave(forward func(data []byte, end bool)) {
 	}
 	h.decide(moved)
 	c.gate.Unlock()
-	c.release()
+	go c.release() // closing takes as long as all the rest, and the others wait
 }
 
 // moved reports whether the connection is served elsewhere.
