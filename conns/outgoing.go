@@ -1,9 +1,9 @@
 package conns
 
 import (
-	"bufio"
 	"bytes"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -84,20 +84,35 @@ func (o *outgoing) nextHead(p []byte) int {
 	end += max(0, before-3) + 4
 	head := o.head[:end]
 	o.head = nil
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)
-	if err != nil {
-		o.answer = answer{done: true}
-		return end - before
-	}
-	if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
+	a := readAnswer(head)
+	if a.status >= 100 && a.status < 200 && a.status != http.StatusSwitchingProtocols {
 		return end - before // informational: another head follows
 	}
-	o.answer = answer{
-		done: true, status: resp.StatusCode,
-		protocol:   resp.Header.Get("Sec-WebSocket-Protocol"),
-		extensions: strings.Join(resp.Header["Sec-Websocket-Extensions"], ", "),
-	}
+	o.answer = a
 	return end - before
+}
+
+// readAnswer takes from the head of an answer what matters. There is one for every
+// connection that moves: http.ReadResponse would cost more than all the rest.
+func readAnswer(head []byte) answer {
+	a := answer{done: true}
+	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
+	if len(line) >= len("HTTP/1.1 101") && bytes.HasPrefix(line, []byte("HTTP/1.")) {
+		a.status, _ = strconv.Atoi(string(line[9:12]))
+	}
+	var extensions []string
+	for len(rest) > 0 {
+		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case len(name) == len("Sec-WebSocket-Protocol") && strings.EqualFold(string(name), "Sec-WebSocket-Protocol"):
+			a.protocol = string(bytes.TrimSpace(value))
+		case len(name) == len("Sec-WebSocket-Extensions") && strings.EqualFold(string(name), "Sec-WebSocket-Extensions"):
+			extensions = append(extensions, string(bytes.TrimSpace(value)))
+		}
+	}
+	a.extensions = strings.Join(extensions, ", ")
+	return a
 }
 
 // boundary reports whether the stream may be cut here, and be continued by
