@@ -93,6 +93,7 @@ func (m *machine) tellMoves(moved *atomic.Int64, over <-chan struct{}, event fun
 			e := event(int(n))
 			m.out.emit(e)
 			m.say("STATUS=" + m.app.Phase().String() + ": " + e.String())
+			m.outdated.Store(true)
 		}
 	}
 }

@@ -62,6 +62,15 @@ type ConnectionsMoved struct {
 	Move     *Move // how the departure went, at its end; nil before
 }
 
+// LiveConnections is an Event: how many WebSockets, event streams and other
+// upgraded connections of HTTP/1 a server has, and what has become of others. It
+// is told at most every two seconds, when a number has changed, and at the end of
+// the drain.
+type LiveConnections struct {
+	Server string
+	Live   conns.Live
+}
+
 // TaskEnded is an Event: a task returned while the service goes on.
 type TaskEnded struct {
 	Task string
@@ -106,6 +115,7 @@ func (StepEnded) isEvent()        {}
 func (Waiting) isEvent()          {}
 func (ConnectionCut) isEvent()    {}
 func (ConnectionsMoved) isEvent() {}
+func (LiveConnections) isEvent()  {}
 func (TaskEnded) isEvent()        {}
 func (HandoverStep) isEvent()     {}
 func (HandoverEnded) isEvent()    {}
@@ -152,6 +162,10 @@ func (e ConnectionsMoved) String() string {
 		return "took over " + plural(e.Arrived, "connection")
 	}
 	return plural(e.Departed, "connection") + " moved"
+}
+
+func (e LiveConnections) String() string {
+	return e.Server + ": live connections: " + liveText(e.Live)
 }
 
 func (e TaskEnded) String() string {

@@ -62,6 +62,7 @@ func (m *machine) leave(reason string, successor bool) error {
 		if err != nil {
 			m.errs = append(m.errs, err)
 		}
+		m.tellLive() // the last counts
 		m.enter(drained, "")
 		m.close(ctx)
 	})
@@ -318,14 +319,16 @@ func (d *drain) tell(began time.Time) (stop func()) {
 				}
 			}
 			w := Waiting{Left: d.m.opts.DrainTimeout - time.Since(began)}
+			var live conns.Live
 			for _, s := range d.m.app.servers {
 				stats := s.stats()
+				live = sum(live, stats.Live)
 				w.Requests += stats.InFlight
 				w.Connections += stats.Open
 				w.Idle += stats.Idle + stats.New
 			}
 			d.m.out.emit(w)
-			d.m.say("STATUS=" + w.String())
+			d.m.say("STATUS=" + withLive(w.String(), live))
 		}
 	})
 	return func() { tick.Stop(); close(done); wg.Wait() }

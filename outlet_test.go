@@ -102,6 +102,7 @@ func TestEventTexts(t *testing.T) {
 		"cut http1 connection of 10.0.0.1:9: idle (0s old)": ConnectionCut{conns.Cut{Use: conns.Use{Kind: "http1", Remote: "10.0.0.1:9"}, Reason: conns.ReasonIdle}},
 		"2 connections moved":                               ConnectionsMoved{Departed: 2},
 		"took over 1 connection":                            ConnectionsMoved{Arrived: 1},
+		"web: live connections: none":                       LiveConnections{Server: "web"},
 		"moved 0 connections in 2ms; 3 stayed: TLS 1.2 (2), a (1)": ConnectionsMoved{Move: &Move{
 			Stayed: map[string]int{"TLS 1.2": 2, "a": 1}, MoveTook: 2 * time.Millisecond}},
 		"moved 412 connections (400 websocket, 12 sse) in 600ms, longest pause 8ms; 3 stayed: TLS 1.2": ConnectionsMoved{Departed: 412, Move: &Move{

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segue-go/segue/conns"
 	"github.com/segue-go/segue/handover"
 )
 
@@ -61,6 +62,10 @@ type machine struct {
 	errs    []error      // what Run returns
 	opened  bool         // it has accepted connections
 	spared  bool         // it leaves by its own decision: the next TERM is the first
+	status  string       // what it does, for STATUS
+	live    conns.Live   // of all servers, as told last
+
+	outdated atomic.Bool // shared: somebody else has said a STATUS
 
 	// main is shared: systemd follows this process, and the paths of unix sockets
 	// are its to remove. A successor becomes it when its predecessor lets go.
@@ -110,6 +115,8 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 	defer stopSignals()
 	watchdog, stopWatchdog := m.watchdog()
 	defer stopWatchdog()
+	live := time.NewTicker(liveTick)
+	defer live.Stop()
 
 	if err := m.connect(work); err != nil {
 		close(m.ended)
@@ -130,6 +137,8 @@ func (m *machine) run(ctx context.Context, setup func(context.Context, *App) err
 			m.signal(s)
 		case <-watchdog:
 			m.say("WATCHDOG=1")
+		case <-live.C:
+			m.tellLive()
 		case <-gone:
 			gone = nil
 			m.leave("context ended: "+context.Cause(ctx).Error(), false)
@@ -172,7 +181,8 @@ func (m *machine) enter(s step, reason string) error {
 		m.phase = to
 		m.current.Store(int32(to))
 		m.out.emit(PhaseChanged{from, to, reason})
-		m.say("STATUS=" + to.String())
+		m.status = to.String()
+		m.sayStatus()
 	}
 	return nil
 }
@@ -216,6 +226,7 @@ func (m *machine) whenPrepared(err error) {
 // before that. A successor that is to be given up is told so, and leaves.
 func (m *machine) inherit() error {
 	m.main.Store(true)
+	m.outdated.Store(true)
 	m.say("WATCHDOG=1")
 	if m.phase == Paused && !m.opened {
 		m.open()

@@ -28,6 +28,7 @@ type server struct {
 	gate  *conns.Gate
 	http  *conns.HTTP    // when impl is an *http.Server
 	other *conns.Tracker // otherwise
+	told  conns.Live     // the loop's: the counts that were told last
 
 	opened bool // by this process
 	owned  bool // by this lineage, and inherited

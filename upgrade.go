@@ -55,7 +55,8 @@ func (m *machine) upgrade() {
 		m.out.emit(Problem{err})
 		if m.phase == Ready && (m.handing == nil || m.handing.over) { // systemctl reload waits for an answer
 			m.announceReload()
-			m.say("READY=1", "STATUS=serving; "+oneLine(err.Error()))
+			m.status = "serving; " + oneLine(err.Error())
+			m.sayStatus("READY=1")
 		}
 		return
 	}
@@ -76,7 +77,8 @@ func (m *machine) handedOver(h *handing, r handover.Report) {
 	if r.Outcome != handover.Done {
 		m.out.emit(HandoverEnded{0, r})
 		if m.phase < Draining {
-			m.say("READY=1", "STATUS=serving; the last handover was rolled back: "+oneLine(r.Reason))
+			m.status = "serving; the last handover was rolled back: " + oneLine(r.Reason)
+			m.sayStatus("READY=1")
 		}
 		return
 	}

@@ -76,6 +76,26 @@ func TestConnectionsMove(t *testing.T) {
 	}
 }
 
+// TestStatusCountsLiveConnections of each generation.
+func TestStatusCountsLiveConnections(t *testing.T) {
+	r := start(t, config(t))
+	w, err := testnet.DialWebSocket(r.addr, "/ws")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	says := func(text string) {
+		t.Helper()
+		r.await(func(e client.Event) bool { return e.Kind == client.EventGeneration && e.Text == text })
+		if g := r.status().Generations; len(g) != 1 || g[0].Status != text {
+			t.Errorf("generations %+v", g)
+		}
+	}
+	says("ready; live connections: 1 websocket")
+	r.restart(client.RestartRequest{})
+	says("ready; live connections: 1 websocket; so far 1 moved in")
+}
+
 // TestConnectionsMoveBack from a generation that is given up and lives.
 func TestConnectionsMoveBack(t *testing.T) {
 	c := config(t, "FAULT_ONLY=2")
