@@ -72,6 +72,11 @@ func withoutContext(h http.Header) {
 // the client is delivered, and what is written is kept for later; state may take
 // locks that a writer holds. A later Save replaces an earlier one. When state
 // panics, or takes longer than a second, the connection stays.
+//
+// What is written after state has returned reaches the client as well: the old
+// process forwards it. So a handler that is fed by something which feeds the new
+// process too, a broker for instance, must not write what comes after its state was
+// saved, until a message of the client tells it that the connection stayed.
 func Save(ctx context.Context, state func() []byte) {
 	if c, l := liveOf(ctx); l != nil {
 		c.gate.Lock()
