@@ -670,6 +670,7 @@ const (
 const (
 	reasonHTTP2      = "HTTP/2"
 	reasonTLS        = "TLS before 1.3"
+	reasonNoExport   = "TLS whose state this process cannot export"
 	reasonHijacked   = "hijacked without a request to serve again"
 	reasonUndeclared = "not declared movable"
 	reasonCompressed = "compression with context takeover"
@@ -703,8 +704,13 @@ func (c *Conn) prospect() (prospect, string) {
 		return never, reasonHTTP2
 	case c.secure && stream == c.Conn:
 		return notYet, "" // in its handshake
-	case c.secure && !exportable(stream):
-		return never, reasonTLS
+	}
+	if c.secure {
+		if reason := c.http.exportable(stream); reason != "" {
+			return never, reason
+		}
+	}
+	switch {
 	case l == nil && state == http.StateHijacked:
 		return never, reasonHijacked
 	case l == nil && state == http.StateActive:

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/segue-go/segue/internal/tls13"
 )
 
 // HTTP is the connection layer under one *http.Server.
@@ -30,6 +32,9 @@ type HTTP struct {
 	successor atomic.Bool // there is, or was, a process to move to
 	ended     chan struct{}
 	end       sync.Once // closes ended
+
+	probeTLS func() error // whether the state of crypto/tls can be exported
+	warnTLS  sync.Once
 
 	departed atomic.Bool // something has moved
 	over     atomic.Bool // Shutdown was called: nothing is forwarded any more
@@ -58,7 +63,7 @@ const (
 // Hooks and hijackers get a *Conn, or a *tls.Conn over one, where they would have
 // got a *net.TCPConn; see [Conn.NetConn].
 func NewHTTP(srv *http.Server) *HTTP {
-	h := &HTTP{srv: srv, leaving: make(chan struct{}), serving: make(chan struct{}), ended: make(chan struct{})}
+	h := &HTTP{srv: srv, leaving: make(chan struct{}), serving: make(chan struct{}), ended: make(chan struct{}), probeTLS: tls13.Supported}
 	h.pacer.tell, h.pacer.stop = h.takeTurn, h.ended
 	h.tracker.conns = make(map[*Conn]struct{})
 

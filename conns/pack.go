@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/segue-go/segue/internal/tls13"
 )
@@ -127,15 +128,26 @@ func (m *Members) pack() ([]byte, error) {
 	return s.state, s.err
 }
 
-// exportable reports whether an encrypted stream can go on in another process.
-func exportable(stream any) bool {
-	switch s := stream.(type) {
-	case *tls13.Conn:
-		return true
-	case *tls.Conn:
-		return s.ConnectionState().Version == tls.VersionTLS13 && tls13.Supported() == nil
+// exportable reports whether an encrypted stream can go on in another process, and
+// if not, why. A stream that has come from another process is tls13's own, whose
+// state needs no probe.
+func (h *HTTP) exportable(stream any) (reason string) {
+	tc, ok := stream.(*tls.Conn)
+	switch {
+	case !ok:
+		return ""
+	case tc.ConnectionState().Version != tls.VersionTLS13:
+		return reasonTLS
 	}
-	return false
+	err := h.probeTLS()
+	if err == nil {
+		return ""
+	}
+	h.warnTLS.Do(func() {
+		h.logf("conns: connections over TLS do not move to the new version, and are told to come back: %v. "+
+			"They move with a release of segue that knows %s, and not in FIPS 140-3 mode", err, runtime.Version())
+	})
+	return reasonNoExport
 }
 
 // exportTLS returns what another process needs to go on; nil without TLS.
