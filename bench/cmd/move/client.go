@@ -188,7 +188,7 @@ func (f *fleet) echo(c net.Conn, r *bufio.Reader, due func() bool) error {
 			f.lost.Add(1)
 			return err
 		case op == 8:
-			return fmt.Errorf("Close frame %x", got)
+			return fmt.Errorf("told to leave: %x", got)
 		case !bytes.Equal(got, payload):
 			f.disordered.Add(1)
 		}
@@ -241,7 +241,7 @@ func (f *fleet) ask(c net.Conn, r *bufio.Reader, due func() bool) error {
 		}
 		if resp.Close {
 			f.reconnects.Add(1)
-			return errors.New("Connection: close")
+			return errors.New("asked to reconnect by Connection: close")
 		}
 		f.note(sent)
 	}
