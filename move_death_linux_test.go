@@ -22,7 +22,9 @@ func init() { children["live"] = childLive }
 
 // childLive serves WebSockets that may move, on two servers, beside requests. In a
 // generation whose plan is "die in replay N" the Nth connection that comes over is
-// the end of the process; "stop in replay N" only has it stand still.
+// the end of the process; "stop in replay N" only has it stand still. With "die in
+// save N" it is the first generation that ends, when it is asked the Nth time what
+// goes with a WebSocket.
 func childLive(_ context.Context, app *App) error {
 	last, replays, end := int64(0), new(atomic.Int64), syscall.SIGKILL
 	if app.Generation() > 1 {
@@ -36,6 +38,16 @@ func childLive(_ context.Context, app *App) error {
 			fmt.Sscanf(string(data), "die in replay %d", &last)
 		}
 	}
+	saves := new(atomic.Int64)
+	save := func() []byte {
+		var fatal int64
+		data, _ := os.ReadFile(os.Getenv(envPlan))
+		if n, _ := fmt.Sscanf(string(data), "die in save %d", &fatal); n == 1 && app.Generation() <= 1 && saves.Add(1) == fatal {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return nil
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", sayPID)
 	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +57,7 @@ func childLive(_ context.Context, app *App) error {
 		}
 		if r.URL.RawQuery == "movable" {
 			conns.Movable(r.Context())
+			conns.Save(r.Context(), save)
 		}
 		c, err := testnet.UpgradeWebSocket(w)
 		if err != nil {
@@ -214,6 +227,56 @@ func TestSuccessorKilledInTheMove(t *testing.T) {
 			}
 			c.busy.answeredBy(t, next)
 			l.ends(l.pid)
+		})
+	}
+}
+
+// TestOldKilledInTheMove: what the successor has said that it serves goes on there,
+// the rest ends with its process. Whoever is connected is answered.
+func TestOldKilledInTheMove(t *testing.T) {
+	const each = 60 // WebSockets, and idle connections
+	for _, at := range []struct {
+		name, plan  string
+		least, most int // connections that go on
+	}{
+		{"before anything was sent", "die in save 1", 0, each},
+		{"in the middle", "die in save 30", 1, 2*each - 1},
+		{"at its end", "ok", 2 * each, 2 * each},
+	} {
+		t.Run(at.name, func(t *testing.T) {
+			l := spawn(t, "live", nil)
+			c := gather(t, l, each)
+			l.next(at.plan)
+			l.signal(l.pid, syscall.SIGUSR2)
+			if at.plan == "ok" {
+				l.await(l.pid, "ConnectionsMoved", fmt.Sprint(2*each, " connections moved"))
+				l.signal(l.pid, syscall.SIGKILL)
+			}
+			l.ends(l.pid)
+			next := 0
+			for _, pid := range l.pids() {
+				if pid != l.pid {
+					next = pid
+				}
+			}
+			if body := once(t, "tcp", l.addr()); body != strconv.Itoa(next) {
+				t.Errorf("process %s accepts, want %d", body, next)
+			}
+			c.stays.Receive() // its end
+			c.stays.Close()
+			c.stays = upgrade(t, l.addr(), "/ws")
+			sockets := len(c.sockets)
+			left := 2*each - c.by(next)
+			if left < at.least || left > at.most {
+				t.Errorf("%d connections go on, want %d to %d", left, at.least, at.most)
+			}
+			if at.plan == "die in save 1" && len(c.sockets) > 0 {
+				t.Errorf("%d of %d WebSockets go on, and none was sent", len(c.sockets), sockets)
+			}
+			if left > 0 {
+				l.await(next, "ConnectionsMoved", fmt.Sprintf("took over %d connection", left))
+			}
+			c.busy.closed(t)
 		})
 	}
 }

@@ -25,6 +25,9 @@ import (
 // The test binary is the service as well: TEST_SERVICE says how it behaves, one
 // fault in generations above FAULT_AFTER, or in FAULT_ONLY.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("TEST_SUPERVISOR"); dir != "" {
+		os.Exit(supervisor(dir))
+	}
 	if os.Getenv("TEST_SERVICE") != "" {
 		os.Exit(service())
 	}
@@ -56,14 +59,21 @@ func service() int {
 		time.Sleep(d)
 		fmt.Fprint(w, os.Getpid())
 	})
-	var replays atomic.Int64
+	var replays, saves atomic.Int64
 	last, _ := strconv.ParseInt(arg, 10, 64)
 	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		if _, moved := conns.Resumed(r.Context()); moved && fault == "diesinreplay" && replays.Add(1) == last {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
+		if _, moved := conns.Resumed(r.Context()); moved && strings.HasSuffix(fault, "inreplay") && replays.Add(1) == last {
+			end(fault)
 		}
-		conns.Movable(r.Context())
+		if r.URL.RawQuery != "stays" {
+			conns.Movable(r.Context())
+			conns.Save(r.Context(), func() []byte {
+				if strings.HasSuffix(fault, "insave") && saves.Add(1) == last {
+					end(fault)
+				}
+				return nil
+			})
+		}
 		c, err := testnet.UpgradeWebSocket(w)
 		if err != nil {
 			return
@@ -144,4 +154,14 @@ func service() int {
 		return 1
 	}
 	return 0
+}
+
+// end kills this process, or its supervisor if the fault is to be orphaned.
+func end(fault string) {
+	if strings.HasPrefix(fault, "orphaned") {
+		syscall.Kill(os.Getppid(), syscall.SIGKILL)
+		return
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
