@@ -133,18 +133,23 @@ func (b *arrival) try() {
 	}
 }
 
-// allOrNone refuses every connection if one is refused.
+// allOrNone refuses every connection if one is refused. If that is only because it
+// was not answered in time they are refused for the same reason, and tried again
+// together.
 func (b *arrival) allOrNone() {
+	worst := ""
 	for _, reason := range b.refusals {
+		if reason != "" && (worst == "" || worst == reasonSlow) {
+			worst = reason
+		}
+	}
+	if worst != "" && worst != reasonSlow {
+		worst = "another member of its group " + worst
+	}
+	for i, reason := range b.refusals {
 		if reason == "" {
-			continue
+			b.refusals[i] = worst
 		}
-		for i := range b.refusals {
-			if b.refusals[i] == "" {
-				b.refusals[i] = "another member of its group " + reason
-			}
-		}
-		return
 	}
 }
 

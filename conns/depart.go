@@ -30,6 +30,7 @@ const (
 	quietEach     = 100 * time.Microsecond // more for each member of a group
 	firstRetry    = 100 * time.Millisecond
 	mostRetry     = 2 * time.Second
+	mostTries     = 5 // in about three seconds; then one more, of one that never becomes quiet
 	verdictWithin = 5 * time.Second
 	saveWithin    = time.Second
 	declareWithin = 250 * time.Millisecond // of the upgrade, for a handler that declares a little late
@@ -121,9 +122,10 @@ type departure struct {
 // traveller is a connection that a departure has looked at.
 type traveller struct {
 	c     *Conn
-	stays string // why it cannot move, if it was tried
-	busy  bool   // it was armed in the middle of a request
-	tries int
+	stays string    // why it cannot move, if it was tried
+	busy  bool      // it was armed in the middle of a request
+	tries int       // in a row, in which it did not become quiet
+	slow  int       // replays that were not answered in time
 	next  time.Time // not to be armed before
 	until time.Time // to be quiet by then; zero for a busy one
 	group *groupMove
@@ -248,6 +250,7 @@ func (d *departure) collect() {
 			continue // it was given up in the same moment
 		}
 		d.disarm(h, t)
+		t.tries = 0
 		if g := t.group; g != nil {
 			g.left--
 			continue
@@ -438,14 +441,18 @@ func (d *departure) expire() {
 
 func (d *departure) giveUp(h *hold, t *traveller) {
 	d.disarm(h, t)
-	d.later(t)
 	h.thaw()
+	if t.tries >= mostTries && d.final {
+		d.stay(t.c, reasonNeverQuiet)
+		return
+	}
+	t.later(&t.tries)
 }
 
-// later has a connection tried again after a while.
-func (d *departure) later(t *traveller) {
-	t.next = time.Now().Add(min(firstRetry<<min(t.tries, 10), mostRetry))
-	t.tries++
+// later has a connection tried again after a while, a longer one each time.
+func (t *traveller) later(times *int) {
+	t.next = time.Now().Add(min(firstRetry<<min(*times, 10), mostRetry))
+	*times++
 }
 
 // dispatch sends what is ready. If that is to wait for more, it returns when to
@@ -622,8 +629,8 @@ func (d *departure) judge(v verdict) {
 	goErr := d.carrier.Go(v.batch, late)
 	for i, h := range b.holds {
 		if reason := v.refusals[i]; reason != "" {
-			if t := d.known[h.c]; reason == reasonSlow && t != nil && t.tries < mostSlow {
-				d.later(t)
+			if t := d.known[h.c]; reason == reasonSlow && t != nil && t.slow < mostSlow {
+				t.later(&t.slow)
 				h.thaw()
 				continue
 			}
@@ -681,6 +688,7 @@ const (
 	reasonEnding     = "its protocol is at the end"
 	reasonNoSocket   = "it has no descriptor"
 	reasonBody       = "its request had a body"
+	reasonNeverQuiet = "nobody reads it, or a message does not end"
 	reasonTooMuch    = "there is too much to be moved with it"
 )
 

@@ -560,3 +560,70 @@ func TestJoinsLate(t *testing.T) {
 		t.Errorf("they moved in batches of %v", f.taken)
 	}
 }
+
+// TestSlowReplay: a group one of whose members is not answered in time is tried
+// again as a whole, and so is a connection alone; a group that is refused for a
+// better reason is not.
+func TestSlowReplay(t *testing.T) {
+	var mu sync.Mutex
+	replays := map[string]int{}
+	again := map[string]chan struct{}{"/slow": make(chan struct{}), "/slow?room=a": make(chan struct{})} // closed with the second replay
+	p := newPair(t, nil, func(g string) http.Handler {
+		echo := wsEcho(g, func(r *http.Request) {
+			Movable(r.Context())
+			if room := r.URL.Query().Get("room"); room != "" {
+				Group(r.Context(), room)
+			}
+		})
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if g == "new" {
+				mu.Lock()
+				replays[r.RequestURI]++
+				n := replays[r.RequestURI]
+				mu.Unlock()
+				switch {
+				case r.URL.Path == "/refused":
+					http.NotFound(w, r)
+					return
+				case r.URL.Path == "/never":
+					<-again["/slow"]
+				case r.URL.Path == "/slow" && n == 1:
+					<-again[r.RequestURI]
+				case r.URL.Path == "/slow":
+					close(again[r.RequestURI])
+				}
+			}
+			echo.ServeHTTP(w, r)
+		})
+	})
+	want := map[string]string{"/slow": "new", "/slow?room=a": "new", "/ws?room=a": "new", "/never?room=b": "old", "/refused?room=b": "old", "/x?room=b": "old"}
+	cs := map[string]*client{}
+	for uri := range want {
+		c := newClient(t, p.ln.Addr())
+		io.WriteString(c, strings.Replace(wsRequest, "/ws", uri, 1))
+		if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		cs[uri] = c
+	}
+	d := p.move(t)
+	if d.Moved["websocket"] != 3 || d.Stayed[reasonRefused+": another member of its group was answered 404"] != 1 {
+		t.Errorf("%+v", d)
+	}
+	for uri, g := range want {
+		if g == "old" {
+			if code, _ := cs[uri].goodbye(t); code != closeRestart {
+				t.Errorf("%s: told %d", uri, code)
+			}
+		} else if got := cs[uri].say(t, "x"); got != "new:x" {
+			t.Errorf("%s: %q", uri, got)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for uri, n := range map[string]int{"/slow": 2, "/slow?room=a": 2, "/ws?room=a": 2, "/x?room=b": 1} {
+		if replays[uri] != n {
+			t.Errorf("%s was served %d times, not %d", uri, replays[uri], n)
+		}
+	}
+}
