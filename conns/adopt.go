@@ -118,9 +118,29 @@ func (c *Conn) grantStream() {
 	}
 }
 
-// hearLate has written what the other process had to say.
+// inboxMost bounds what waits for a client that does not keep up with what the
+// other process has to say.
+const inboxMost = 4 << 20
+
+// hearLate has written what the other process had to say. Whoever writes there no
+// longer waits for this client, so the end of one that is too slow is here: what
+// would be left out otherwise it would never know of.
 func (c *Conn) hearLate(data []byte) {
-	if l := c.live.Load(); l != nil && len(data) > 0 {
-		c.say(l, data)
+	l := c.live.Load()
+	if l == nil || len(data) == 0 {
+		return
 	}
+	c.gate.Lock()
+	slow := len(l.inbox) > inboxMost && c.hold.Load() == nil
+	if slow {
+		l.inbox, l.broken = nil, errSlow
+	}
+	c.gate.Unlock()
+	if slow {
+		c.sever()
+		return
+	}
+	c.say(l, data)
 }
+
+var errSlow = errors.New("conns: the client does not keep up with what its old process writes")

@@ -63,8 +63,9 @@
 //     knows whether the meaning of a connection is in its request.
 //   - The request of a WebSocket or stream is served once more in the other process,
 //     with its middleware. What that does happens again, unless it asks Resumed.
-//   - Close, and a Close frame, of a process that a connection has left do not
-//     reach its client: a process that ends must not end what it does not have.
+//   - Close, and a Close frame with what is written behind it, of a process that a
+//     connection has left do not reach its client: a process that ends must not end
+//     what it does not have.
 //   - What the old handler of an event stream writes after it has moved is dropped:
 //     the stream goes on behind the id that the client has had.
 //   - A client that stays silent and cannot move is not told anything: HTTP/1 has no

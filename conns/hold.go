@@ -99,7 +99,7 @@ func (c *Conn) settle(h *hold) {
 }
 
 func (l *live) quiet() bool {
-	if l.writing || l.broken != nil || l.left.Load() || l.pending() {
+	if l.writing || l.broken != nil || l.left.Load() || l.pending() || l.out.frames.closing {
 		return false
 	}
 	return l.out.boundary()

@@ -5,6 +5,7 @@ package conns
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -469,7 +470,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // TestNobodyReads: a handler that never reads, and one that stops in the middle
-// of a message, stay as long as the departure may take, and are unharmed.
+// of a message, stay when the time of a departure is up, and are unharmed.
 func TestNobodyReads(t *testing.T) {
 	es := newEnds()
 	p := newPair(t, nil, wsEnds(es, movable))
@@ -499,6 +500,204 @@ func TestNobodyReads(t *testing.T) {
 	if err := result(t, got); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestNeverQuiet: who is never between two messages with a reader in Read is told
+// after a while, and does not hold up the departure.
+func TestNeverQuiet(t *testing.T) {
+	es := newEnds()
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	p := newPair(t, nil, func(g string) http.Handler {
+		sockets := wsEnds(es, func(r *http.Request) {
+			Movable(r.Context())
+			if r.URL.Path == "/room" {
+				Group(r.Context(), "room")
+			}
+		})(g)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/events" {
+				sockets.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Content-Type", "text/event-stream")
+			io.WriteString(w, "id: 1\n\n")
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-over:
+			}
+		})
+	})
+	upgrade := func(path string, reads bool) (*client, net.Conn) {
+		c := newClient(t, p.ln.Addr())
+		io.WriteString(c, strings.Replace(wsRequest, "/ws", path, 1))
+		if resp, err := http.ReadResponse(c.in, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		s := <-es["old"]
+		if reads {
+			go s.Read(make([]byte, 1))
+		}
+		return c, s
+	}
+	upgrade("/idle", true)
+	deaf, _ := upgrade("/deaf", false)
+	member, _ := upgrade("/room", true)
+	deafMember, _ := upgrade("/room", false)
+	half, s := upgrade("/half", true)
+	first := textFrame(opText, "hel")
+	first[0] &^= 0x80
+	s.Write(first)
+	events := newClient(t, p.ln.Addr())
+	io.WriteString(events, "GET /events HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\nG")
+	resp, err := http.ReadResponse(events.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	d := p.move(t)
+	if d.Moved["websocket"] != 1 || d.Stayed[reasonNeverQuiet] != 4 || d.Stayed["its group stays: "+reasonNeverQuiet] != 1 {
+		t.Errorf("%+v", d)
+	}
+	s.Write(textFrame(opContinuation, "lo"))
+	for c, want := range map[*client]string{deaf: "", member: "", deafMember: "", half: "hello"} {
+		got := ""
+		for {
+			op, m, err := readFrame(c.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if op == opClose {
+				if code := binary.BigEndian.Uint16(m); code != closeRestart || got != want {
+					t.Errorf("told %d after %q", code, got)
+				}
+				break
+			}
+			got += string(m)
+		}
+	}
+	if stream, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(stream), "retry: ") {
+		t.Errorf("%q, %v", stream, err)
+	}
+}
+
+// TestLateClose: of what an old handler writes late, what comes before a Close frame
+// reaches the client, and the new process goes on behind it. If the connection stays
+// the client gets all of it.
+func TestLateClose(t *testing.T) {
+	closing := string(appendFrame(nil, opClose, closePayload(closeGoingAway, "")))
+	for _, x := range []struct {
+		name, held, after string
+		want              []string // the last is the new process's
+	}{
+		{"while held", string(textFrame(opText, "1")) + string(textFrame(opPing, "2")) + closing + string(textFrame(opText, "lost")), string(textFrame(opText, "lost")), []string{"1", "2", "new"}},
+		{"afterwards", string(textFrame(opText, "1")), string(textFrame(opText, "2")) + closing + string(textFrame(opText, "lost")), []string{"1", "2", "new"}},
+		{"alone", closing, closing, []string{"new"}},
+		{"in a message", string(textFrame(opText, "1")), "\x01\x02lo" + closing + "\x80\x02st", []string{"1", "new"}},
+	} {
+		for _, thaw := range []bool{false, true} {
+			for _, whole := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s thaw=%v whole=%v", x.name, thaw, whole), func(t *testing.T) {
+					es := newEnds()
+					p := newPair(t, nil, wsEnds(es, movable))
+					c := newClient(t, p.ln.Addr())
+					c.upgrade(t)
+					s := <-es["old"]
+					read := oneRead(s)
+					write := func(text string) {
+						for n := 1; len(text) > 0; text = text[n:] {
+							if whole {
+								n = len(text)
+							}
+							if k, err := io.WriteString(s, text[:n]); k != n || err != nil {
+								t.Errorf("%d, %v", k, err)
+							}
+						}
+					}
+					conn := p.old.only(t)
+					if thaw {
+						h := quiet(t, conn)
+						write(x.held)
+						h.thaw()
+						got := make([]byte, len(x.held))
+						if _, err := io.ReadFull(c.in, got); err != nil || string(got) != x.held {
+							t.Errorf("got %q, %v", got, err)
+						}
+						s.Close()
+						result(t, read)
+						return
+					}
+					crossed := cross(t, conn, p.new)
+					write(x.held)
+					crossed.over()
+					write(x.after)
+					next := <-es["new"]
+					defer next.Close()
+					for i, want := range x.want {
+						if i == len(x.want)-1 {
+							next.Write(textFrame(opText, want))
+						}
+						if _, m, err := readFrame(c.in); err != nil || string(m) != want {
+							t.Fatalf("got %q, %v; want %q", m, err, want)
+						}
+					}
+					if rest := len(conn.live.Load().late); rest > 0 {
+						t.Errorf("%d bytes are kept for nobody", rest)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestLateAndSlow: a client that does not read what its old process goes on to
+// write is cut after a while, with nothing left out before; the others are served.
+func TestLateAndSlow(t *testing.T) {
+	withTLS(t, func(t *testing.T, config *tls.Config) {
+		es := newEnds()
+		p := newPair(t, config, wsEnds(es, movable))
+		slow, other := p.dial(t, config), p.dial(t, config)
+		var old []net.Conn
+		for _, c := range []*client{slow, other} {
+			c.upgrade(t)
+			s := <-es["old"]
+			go s.Read(make([]byte, 1))
+			old = append(old, s)
+		}
+		if d := p.move(t); d.Moved["websocket"] != 2 {
+			t.Fatalf("%+v", d)
+		}
+		for range 2 {
+			s := <-es["new"]
+			defer s.Close()
+			go s.Read(make([]byte, 1))
+		}
+		const size = 128 << 10
+		sent := 0
+		for ; p.new.Stats().Open == 2 && sent < 1000; sent++ {
+			if _, err := old[0].Write(textFrame(opText, fmt.Sprintf("%*d", size, sent))); err != nil {
+				t.Fatal(err)
+			}
+			old[1].Write(textFrame(opText, "x"))
+			if _, m, err := readFrame(other.in); err != nil || string(m) != "x" {
+				t.Fatalf("%q, %v", m, err)
+			}
+		}
+		if sent*size < inboxMost || sent == 1000 {
+			t.Errorf("cut after %d bytes", sent*size)
+		}
+		for n := 0; ; n++ {
+			_, m, err := readFrame(slow.in)
+			if err != nil {
+				t.Logf("cut after %d bytes and %d messages, of which %d arrived", sent*size, sent, n)
+				return
+			}
+			if want := fmt.Sprintf("%*d", size, n); string(m) != want {
+				t.Fatalf("message %d is %q", n, bytes.TrimSpace(m))
+			}
+		}
+	})
 }
 
 // TestWriteDeadline: a write that times out can be tried again, as without the

@@ -102,11 +102,13 @@ func (c *Conn) writeOut(l *live, p []byte) (int, error) {
 	return max(0, n-len(out)+len(p)), err
 }
 
-// keep puts p behind what was written late.
+// keep puts p behind what was written late. What begins with a Close frame is not
+// for the other process: it is said by one that ends, and must not end what it does
+// not have.
 func (l *live) keep(p []byte) int {
 	n := l.out.next(p)
 	l.late = append(l.late, p[:n]...)
-	if l.out.boundary() {
+	if l.out.boundary() && !l.out.frames.closing {
 		l.whole = len(l.late)
 	}
 	return n
@@ -132,7 +134,7 @@ func (h *hold) takeLate() []byte {
 	c.gate.Lock()
 	defer c.gate.Unlock()
 	l := c.live.Load()
-	if l == nil || l.whole == 0 || l.kind == kindSSE || l.out.frames.closing {
+	if l == nil || l.whole == 0 || l.kind == kindSSE {
 		return nil
 	}
 	late := l.late[:l.whole:l.whole]
@@ -142,18 +144,21 @@ func (h *hold) takeLate() []byte {
 }
 
 // sendLate forwards the whole messages of late, and what a third process had to
-// say. A handler that says goodbye to its client now does so because this process
-// ends, and must not be heard.
+// say.
 func (l *live) sendLate() {
+	rest := l.late[l.whole:]
 	if l.kind != kindSSE {
-		if l.whole > 0 && !l.out.frames.closing {
+		if l.whole > 0 {
 			l.forward(l.late[:l.whole:l.whole], false)
 		}
 		if len(l.inbox) > 0 {
 			l.forward(l.inbox, false)
 		}
 	}
-	l.late, l.whole, l.inbox = append([]byte(nil), l.late[l.whole:]...), 0, nil
+	if l.out.frames.closing {
+		rest = nil // see keep
+	}
+	l.late, l.whole, l.inbox = append([]byte(nil), rest...), 0, nil
 }
 
 // flush writes what others than the handler had to say, and what was kept, if
@@ -237,9 +242,12 @@ func (c *Conn) flushLive(l *live) {
 // own. It does not wait for that.
 func (c *Conn) say(l *live, messages []byte) {
 	c.gate.Lock()
+	waiting := len(l.inbox) > 0 // and somebody for it
 	l.inbox = append(l.inbox, messages...)
 	c.gate.Unlock()
-	go c.flushLive(l)
+	if !waiting {
+		go c.flushLive(l)
+	}
 }
 
 // owes reports whether there is something that was taken for written and is not.
