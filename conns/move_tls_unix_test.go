@@ -36,6 +36,7 @@ func TestUnknownTLS(t *testing.T) {
 			c.get(t, "/")
 			sockets, idle = append(sockets, ws), append(idle, c)
 		}
+		until(t, "their answers are over", func() bool { return p.old.Stats().Idle == len(idle) })
 		p.gate.Shut()
 		f := newFerry(t, p.new)
 		first := p.old.Move(budget(t, patience), f)

@@ -6,8 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/segue-go/segue/internal/tls13"
+)
+
+const (
+	saveWithin = time.Second
+	stateMost  = 32 << 20 // of one connection
 )
 
 // errGone is about a connection that its handler has closed.
