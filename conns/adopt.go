@@ -46,7 +46,7 @@ func (h *HTTP) adopt(data []byte, fd int, judge func(reason string)) (*Conn, err
 		c.live.Store(l)
 	}
 	hold := newHold(c, nil)
-	hold.told, hold.newborn = true, true // it is quiet by birth
+	hold.told, hold.newborn, hold.quietAt = true, true, time.Now() // it is quiet by birth
 	c.hold.Store(hold)
 	if p.group != "" {
 		m := h.groups.join(c, p.group)

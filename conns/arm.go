@@ -2,6 +2,7 @@ package conns
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,11 +35,12 @@ type groupMove struct {
 }
 
 // scan looks through all connections. Those that are served by different routes
-// come first, so that the first batch shows what the other side takes.
+// come first, so that the first batch shows what the other side takes; then those
+// that have nothing to be replayed or saved, which is what others could wait for.
 func (d *departure) scan() {
 	d.scanned = time.Now()
 	cs, _ := d.h.tracker.all()
-	var first, rest []*traveller
+	var first, plain, rest []*traveller
 	paths := map[string]bool{}
 	for _, c := range cs {
 		t := d.known[c]
@@ -46,8 +48,8 @@ func (d *departure) scan() {
 			t = &traveller{c: c}
 			d.known[c] = t
 		}
-		if c.hold.Load() != nil || d.scanned.Before(t.next) {
-			continue
+		if c.hold.Load() != nil || d.scanned.Before(t.next) || !d.final && t.tries+t.slow > 0 {
+			continue // Move tries once: the others do not wait
 		}
 		if t.stays != "" {
 			d.stay(c, t.stays)
@@ -66,11 +68,13 @@ func (d *departure) scan() {
 		case l != nil && !paths[l.path] && len(first) < firstBatch:
 			paths[l.path] = true
 			first = append(first, t)
+		case l == nil:
+			plain = append(plain, t)
 		default:
 			rest = append(rest, t)
 		}
 	}
-	d.queue = append(first, rest...)
+	d.queue = slices.Concat(first, plain, rest)
 }
 
 // recruit arms connections, as many as can be dealt with soon.
@@ -79,7 +83,7 @@ func (d *departure) recruit() {
 		d.scan()
 	}
 	window := mostFlying * batchSize
-	if !d.answered {
+	if !d.answered && d.unquiet < firstBatch {
 		window = firstBatch
 	}
 	inHand := 0
@@ -230,6 +234,7 @@ func (d *departure) expire() {
 }
 
 func (d *departure) giveUp(h *hold, t *traveller) {
+	d.unquiet++
 	d.disarm(h, t)
 	h.thaw()
 	if t.tries >= mostTries && d.final {

@@ -86,6 +86,7 @@ type departure struct {
 
 	next     uint64 // number of the last batch
 	answered bool   // there was a verdict
+	unquiet  int    // attempts at which a connection did not become quiet
 	flying   map[uint64]*batch
 	awaiting bool // a verdict
 	verdicts chan verdict

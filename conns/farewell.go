@@ -18,6 +18,8 @@ const (
 	ownWords = time.Second
 	// lingerWithin is how long a client that was told has to answer, and to close.
 	lingerWithin = 5 * time.Second
+	// eventWithin is how long an event stream has to be between two events.
+	eventWithin = 2 * time.Second
 )
 
 // The codes of a Close frame that mean "come back": RFC 6455, section 7.4.1, and
@@ -181,8 +183,22 @@ func (c *Conn) part(l *live) {
 	}
 	c.gate.Unlock()
 	c.flushLive(l)
-	if l.kind == kindWebSocket {
+	switch l.kind {
+	case kindWebSocket:
 		time.AfterFunc(lingerWithin, func() { c.interrupt(l) })
+	case kindSSE:
+		time.AfterFunc(eventWithin, func() { c.endRequest(l) })
+	}
+}
+
+// endRequest ends the request of an event stream in which no place was found for
+// the last words, because its events never end where its writes do. Its handler
+// has to return then.
+func (c *Conn) endRequest(l *live) {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	if l.farewell != nil && l.cancel != nil && c.live.Load() == l {
+		l.cancel()
 	}
 }
 

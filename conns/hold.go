@@ -154,13 +154,23 @@ func (h *hold) thaw() {
 	}
 	ending, l := h.ending, c.live.Load()
 	c.hold.CompareAndSwap(h, nil)
+	if h.newborn {
+		c.putOff(h.quietAt)
+	}
 	c.settled()
 	h.decide(thawed)
 	if h.sent {
 		c.copied.Store(true)
 	}
 	waiting := l != nil && l.pending()
+	var again func()
+	if l != nil && h.told && !h.newborn {
+		again = l.again
+	}
 	c.gate.Unlock()
+	if again != nil {
+		go again()
+	}
 	switch {
 	case ending:
 		c.Close()

@@ -24,14 +24,12 @@ func (k kind) String() string {
 const eventStream = "text/event-stream"
 
 // kindOf classifies a request by what it asks for: the answer is not known yet.
-// The keys are canonical because net/http's parsers make them so. An EventSource
-// accepts nothing but event streams, other clients name them last; a search
-// through the long Accept of every browser would cost more than all the rest.
+// The keys are canonical because net/http's parsers make them so.
 func kindOf(r *http.Request) kind {
 	if v := r.Header["Upgrade"]; len(v) > 0 && strings.EqualFold(v[0], "websocket") {
 		return kindWebSocket
 	}
-	if v := r.Header["Accept"]; len(v) > 0 && (strings.HasPrefix(v[0], eventStream) || strings.HasSuffix(v[0], eventStream)) {
+	if v := r.Header["Accept"]; len(v) > 0 && strings.Contains(v[0], eventStream) {
 		return kindSSE
 	}
 	if r.ProtoMajor < 2 {

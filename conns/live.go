@@ -35,6 +35,7 @@ type live struct {
 	declared bool
 	in       Framer // of the client's messages, when it is no WebSocket
 	save     func() []byte
+	again    func() // see Stayed
 	members  *Members
 	leaving  chan struct{} // made for whoever asks; see Leaving
 

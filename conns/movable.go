@@ -74,13 +74,26 @@ func withoutContext(h http.Header) {
 // panics, or takes longer than a second, the connection stays.
 //
 // What is written after state has returned reaches the client as well: the old
-// process forwards it. So a handler that is fed by something which feeds the new
-// process too, a broker for instance, must not write what comes after its state was
-// saved, until a message of the client tells it that the connection stayed.
+// process forwards it. So a handler that writes without having been asked, fed by a
+// ticker or by a broker which feeds the new process too, must stop when its state
+// was saved, until [Stayed] tells it to go on.
 func Save(ctx context.Context, state func() []byte) {
 	if c, l := liveOf(ctx); l != nil {
 		c.gate.Lock()
 		l.save = state
+		c.gate.Unlock()
+	}
+}
+
+// Stayed has again called when the connection goes on here after all, each time
+// that it, or its group, was about to move: the new process may have refused it,
+// or died. It is for who has stopped to write when state was called (see [Save]).
+// again is called in a goroutine of its own, a later Stayed replaces an earlier
+// one.
+func Stayed(ctx context.Context, again func()) {
+	if c, l := liveOf(ctx); l != nil {
+		c.gate.Lock()
+		l.again = again
 		c.gate.Unlock()
 	}
 }

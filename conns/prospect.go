@@ -29,6 +29,7 @@ const (
 	reasonUndeclared = "not declared movable"
 	reasonCompressed = "compression with context takeover"
 	reasonNoFraming  = "protocol without framing"
+	reasonEncoded    = "event stream with a content encoding"
 	reasonNoIDs      = "event stream without ids"
 	reasonNotHTTP    = "not understood"
 	reasonRefused    = "refused by the new version"
@@ -85,6 +86,9 @@ func (l *live) prospect(hijacked, fresh bool) (prospect, string) {
 	case l.kind == kindSSE && l.out.events.headDone && l.out.events.head.eventStream && !l.out.events.done:
 		if l.body {
 			return never, reasonBody
+		}
+		if l.out.events.head.encoded {
+			return never, reasonEncoded
 		}
 		return never, reasonNoIDs
 	case !hijacked:

@@ -330,6 +330,20 @@ func (d *deadline) forget() {
 	d.asked = time.Time{}
 }
 
+// putOff gives the deadline the time back in which the connection was held from its
+// birth on: a handler does not expect to be kept from reading.
+func (c *Conn) putOff(since time.Time) {
+	d := &c.deadline
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.waiting && d.asked.After(since) {
+		d.asked = d.asked.Add(time.Since(since))
+		if !d.nudged {
+			c.Conn.SetReadDeadline(d.asked)
+		}
+	}
+}
+
 // nudge wakes a reader that is blocked.
 func (c *Conn) nudge() {
 	d := &c.deadline
