@@ -122,6 +122,7 @@ func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
 		ReadyTimeout: m.opts.StartTimeout,
 		Trial:        m.opts.Trial,
 		Probation:    m.opts.Probation,
+		MoveWithin:   m.opts.DrainTimeout,
 		Move:         func(ctx context.Context, _ handover.Generation) string { return m.moveTo(ctx, h.heir) },
 		Progress:     func(s handover.Step) { m.out.emit(HandoverStep{s}) },
 	}.Run(ctx)

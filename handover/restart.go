@@ -56,6 +56,7 @@ type Restart struct {
 	ReadyTimeout time.Duration
 	Trial        time.Duration
 	Probation    time.Duration
+	MoveWithin   time.Duration // bounds StepMove when it is shorter than MoveTimeout; 0 is MoveTimeout
 
 	// Move has the live connections of the old generation, which is paused, go to
 	// next: those that can at once, so that it can be resumed and serves the others
@@ -315,7 +316,11 @@ func (a *attempt) move(ctx context.Context, note *string) error {
 		*note = fmt.Sprintf("nobody is left: the old generation %v", err)
 		return a.proven(ctx, note)
 	}
-	within, cancel := context.WithTimeoutCause(ctx, MoveTimeout, fmt.Errorf("it was not over within %v", MoveTimeout))
+	most := a.MoveWithin
+	if most <= 0 || most > MoveTimeout {
+		most = MoveTimeout
+	}
+	within, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("it was not over within %v", most))
 	defer cancel()
 	*note = a.Move(within, a.next)
 	if ctx.Err() != nil {

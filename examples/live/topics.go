@@ -33,6 +33,7 @@ func (b *Bus) ServeTopics(w http.ResponseWriter, r *http.Request) {
 		return // refused: the connection stays where it was
 	}
 	conns.Save(ctx, s.save)
+	conns.Stayed(ctx, s.goOn)
 	c, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
@@ -59,7 +60,7 @@ func (b *Bus) ServeTopics(w http.ResponseWriter, r *http.Request) {
 // subscriber is one connection.
 type subscriber struct {
 	c     *websocket.Conn
-	woken chan struct{} // subscribed to something
+	woken chan struct{} // subscribed to something, or stays
 
 	mu    sync.Mutex     // held while writing: nothing is half sent when save has it
 	at    map[string]int // number of the last event sent, by topic
@@ -70,15 +71,11 @@ type subscriber struct {
 func (s *subscriber) subscribe(ctx context.Context, topic string, newest int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.saved = false // a message was delivered here, so here is where the connection is
 	if _, twice := s.at[topic]; !twice {
 		s.at[topic] = newest
 	}
 	_ = s.send(ctx, TopicEvent{Topic: topic, N: s.at[topic], Text: "subscribed"})
-	select {
-	case s.woken <- struct{}{}:
-	default:
-	}
+	s.wake()
 }
 
 // save is called when the connection is about to move. From then on the new
@@ -89,6 +86,22 @@ func (s *subscriber) save() []byte {
 	s.saved = true
 	state, _ := json.Marshal(s.at) // cannot fail
 	return state
+}
+
+// goOn is called when the connection stays after all.
+func (s *subscriber) goOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved = false
+	s.wake()
+}
+
+// wake has deliver look again.
+func (s *subscriber) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
 }
 
 // deliver sends what is published, until ctx ends or the client is too slow.

@@ -90,7 +90,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 			return g, nil
 		},
 		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
-		ReadyTimeout: s.config.ReadyTimeout, Trial: s.config.Trial, Probation: s.config.Probation,
+		ReadyTimeout: s.config.ReadyTimeout, Trial: s.config.Trial, Probation: s.config.Probation, MoveWithin: s.config.DrainTimeout,
 		Move: func(ctx context.Context, _ handover.Generation) (note string) {
 			a.moved = true
 			a.passage, note = a.old.move(ctx, a.next)
