@@ -8,8 +8,8 @@ import (
 
 const (
 	firstBatch = 8 // to see whether the other side takes anything
-	batchSize  = 32
-	mostFlying = 4                // batches that wait for a verdict; more and smaller ones take longer, fewer and larger ones hold each connection longer
+	batchSize  = 64
+	mostFlying = 2                // batches that wait for a verdict; more and smaller ones take longer, fewer and larger ones hold each connection longer
 	batchDelay = time.Millisecond // that a quiet connection waits for others
 	batchBytes = 16 << 20
 	groupBytes = 96 << 20 // the most that a carrier need take at once
