@@ -139,19 +139,26 @@ func (d *drain) run(ctx context.Context) error {
 	wg.Wait()
 	stopTelling()
 	m.note(Step{Name: "drain", Took: time.Since(moved), Budget: m.opts.DrainTimeout}) // which a move before it shares
+	d.sum()
+	return errors.Join(errs...)
+}
+
+// sum puts into the report what became of requests and clients.
+func (d *drain) sum() {
+	m := d.m
 	_, served := d.count()
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, s := range m.app.servers {
-		if s.http != nil {
-			for reason, n := range s.http.Told() {
-				add(&m.report.Goodbyes, reason, n)
-			}
+		if s.http == nil {
+			continue
+		}
+		for reason, n := range s.http.Told() {
+			add(&m.report.Goodbyes, reason, n)
 		}
 	}
 	m.report.InFlight = d.inFlight
 	m.report.Finished = max(0, min(int(served-d.served), d.inFlight)-lost(m.report.Cut))
-	m.mu.Unlock()
-	return errors.Join(errs...)
 }
 
 // lost counts what was cut in the middle of a request.

@@ -35,8 +35,7 @@ type live struct {
 	declared bool
 	in       Framer // of the client's messages, when it is no WebSocket
 	save     func() []byte
-	again    func() // see Stayed
-	members  *Members
+	again    func()        // see Stayed
 	leaving  chan struct{} // made for whoever asks; see Leaving
 
 	left       atomic.Bool        // its turn to be told has come; leaving is, or would be, closed

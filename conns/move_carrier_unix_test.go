@@ -22,7 +22,6 @@ type badFerry struct {
 	*ferry
 	sends, awaits, goes    int // which of these fails, from 1; 0 is none
 	sent, awaited, started int
-	refuse                 func() bool // a connection, whatever the other side thinks of it
 }
 
 func (f *badFerry) Send(b uint64, whole bool, parcels [][]byte, fds []int) error {
@@ -183,7 +182,6 @@ func TestRefusedAtRandom(t *testing.T) {
 
 // publisher sends events, with contiguous ids, to whoever asks for them.
 type publisher struct {
-	last atomic.Int64
 	over chan struct{}
 	pads int // bytes, so that an event spans several chunks
 }
