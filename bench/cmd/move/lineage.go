@@ -166,20 +166,6 @@ func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
 	return r, nil
 }
 
-// moved counts what has gone to any other process so far.
-func (l *lineage) moved() (n int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.lines {
-		if s.Move != nil {
-			for _, k := range s.Move.Moved {
-				n += int64(k)
-			}
-		}
-	}
-	return n
-}
-
 // end has the service leave.
 func (l *lineage) end() {
 	syscall.Kill(l.pid, syscall.SIGKILL)

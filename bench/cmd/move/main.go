@@ -386,15 +386,15 @@ func (o *options) killed() error {
 			rolledBack++
 		}
 		time.Sleep(1200 * time.Millisecond) // everybody has had a turn
-		moved += l.moved()
+		moved += int64(len(r.report.Lost) + r.report.LostMore)
 		f.halt()
 		f.printFaults()
 		closed += f.closed.Load()
 		lost += f.lost.Load()
 		l.end()
 	}
-	o.row(fmt.Sprintf("New version killed before served, %d x %d", len(points), n), "0 closed, 0 lost; served: only those", closed <= moved && rolledBack == len(points),
-		"%d of %d rolled back; %d were served by it, %d closed, %d lost a message", rolledBack, len(points), moved, closed, lost)
+	o.row(fmt.Sprintf("New version killed before served, %d x %d", len(points), n), "0 closed but those that it had taken over", closed <= moved && rolledBack == len(points),
+		"%d of %d rolled back; it had taken over %d, %d closed, %d lost a message", rolledBack, len(points), moved, closed, lost)
 	return nil
 }
 
