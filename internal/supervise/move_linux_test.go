@@ -87,7 +87,8 @@ func TestStatusCountsLiveConnections(t *testing.T) {
 	says := func(text string) {
 		t.Helper()
 		r.await(func(e client.Event) bool { return e.Kind == client.EventGeneration && e.Text == text })
-		if g := r.status().Generations; len(g) != 1 || g[0].Status != text {
+		// The generation before may be about to end still.
+		if g := r.status().Generations; len(g) == 0 || g[len(g)-1].Status != text {
 			t.Errorf("generations %+v", g)
 		}
 	}
