@@ -163,7 +163,8 @@ func (d *departure) finished() bool {
 	return true
 }
 
-// settle waits for the verdicts that are due, and thaws the rest.
+// settle waits for the verdicts that are due, thaws the rest and forgets it: a Depart
+// may follow.
 func (d *departure) settle() {
 	if len(d.flying) > 0 {
 		d.carrier.Stop()
@@ -183,6 +184,9 @@ func (d *departure) settle() {
 	for _, g := range d.groups {
 		d.thaw(g.holds)
 	}
+	clear(d.flying)
+	clear(d.armed)
+	d.queue, d.ready, d.groups, d.waiting = nil, nil, nil, 0
 }
 
 func (d *departure) thaw(holds []*hold) {

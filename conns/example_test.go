@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/conns"
@@ -189,6 +190,27 @@ func ExampleSave() {
 	// Output:
 	// topics: [tea]
 	// topics: [tea coffee]
+}
+
+// A ticker writes without having been asked. It stops when the state was saved,
+// since the new process has one too, and goes on if the connection stays.
+func ExampleStayed() {
+	c, stop := visit(func(w http.ResponseWriter, r *http.Request) {
+		var saved atomic.Bool
+		conns.Movable(r.Context())
+		conns.Framing(r.Context(), lines{}, lines{})
+		conns.Save(r.Context(), func() []byte { saved.Store(true); return nil })
+		conns.Stayed(r.Context(), func() { saved.Store(false) })
+		for in, out := range upgrade(w) {
+			if !saved.Load() {
+				fmt.Fprintf(out, "tick after %s\n", in)
+			}
+		}
+	})
+	defer stop()
+	converse(c, "tea")
+	// Output:
+	// tick after tea
 }
 
 // What is done when a client connects is not done again when it has moved.

@@ -4,6 +4,7 @@ package conns
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -622,6 +623,42 @@ func TestSlowReplay(t *testing.T) {
 	for uri, n := range map[string]int{"/slow": 2, "/slow?room=a": 2, "/ws?room=a": 2, "/x?room=b": 1} {
 		if replays[uri] != n {
 			t.Errorf("%s was served %d times, not %d", uri, replays[uri], n)
+		}
+	}
+}
+
+// TestMoveCutShort: a Move whose time is up has nothing in hand any more, and what
+// it has not moved the Depart after it does.
+func TestMoveCutShort(t *testing.T) {
+	p := newPair(t, nil, func(g string) http.Handler { return wsEcho(g, movable) })
+	var cs []*client
+	for range 20 {
+		c := newClient(t, p.ln.Addr())
+		c.upgrade(t)
+		cs = append(cs, c)
+	}
+	p.gate.Shut()
+	f := newFerry(t, p.new)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if d := p.old.Move(over, f); d.Failure == "" || len(d.Moved) != 0 {
+		t.Errorf("moved: %+v", d)
+	}
+	d := p.old.leavingBy
+	if n := len(d.queue) + len(d.armed) + d.waiting + len(d.ready) + len(d.groups) + len(d.flying); n != 0 {
+		t.Errorf("it has %d things in hand still", n)
+	}
+	for _, c := range cs {
+		if got := c.say(t, "x"); got != "old:x" {
+			t.Fatalf("got %q", got)
+		}
+	}
+	if d := p.old.Depart(budget(t, patience), f); d.Moved["websocket"] != len(cs) {
+		t.Errorf("departed: %+v", d)
+	}
+	for _, c := range cs {
+		if got := c.say(t, "x"); got != "new:x" {
+			t.Fatalf("got %q", got)
 		}
 	}
 }
