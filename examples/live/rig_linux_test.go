@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/segue-go/segue/examples/live/internal/stay"
 	"github.com/segue-go/segue/internal/supervise"
 	"github.com/segue-go/segue/internal/testnet"
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // patience bounds what should take seconds, on a machine that is busy.
@@ -168,7 +168,7 @@ func alone(t *testing.T, more ...string) *rig {
 	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // the whole lineage is of this group
-		until(t, "the service is gone", func() bool { return syscall.Kill(-cmd.Process.Pid, 0) == syscall.ESRCH })
+		testproc.Until(t, "the service is gone", func() bool { return syscall.Kill(-cmd.Process.Pid, 0) == syscall.ESRCH })
 		<-ended
 		r.show("output")
 	})
@@ -181,7 +181,7 @@ func alone(t *testing.T, more ...string) *rig {
 			t.Fatal(err)
 		}
 		old := pid
-		until(t, "the old process is gone", func() bool { return reaped(old) })
+		testproc.Until(t, "the old process is gone", func() bool { return testproc.Gone(old) })
 		if pid = r.pid(); pid == old {
 			t.Fatalf("process %d answers, and is gone", pid)
 		}
@@ -192,7 +192,7 @@ func alone(t *testing.T, more ...string) *rig {
 // listens learns the service's addresses from what it writes to output.
 func (r *rig) listens(output string) {
 	r.t.Helper()
-	until(r.t, "the service says where it is", func() bool {
+	testproc.Until(r.t, "the service says where it is", func() bool {
 		f, err := os.Open(output)
 		if err != nil {
 			return false
@@ -240,7 +240,7 @@ func (r *rig) start(loads ...stay.Load) *stay.Run {
 func (r *rig) flow(run *stay.Run) {
 	r.t.Helper()
 	before := run.Ledger()
-	until(r.t, "everything flows", func() bool {
+	testproc.Until(r.t, "everything flows", func() bool {
 		for _, c := range run.Ledger().Kinds {
 			if c.Received < before.Kind(c.Kind).Received+c.Clients {
 				return false
@@ -276,26 +276,4 @@ func restarts() int {
 		return 100
 	}
 	return 5
-}
-
-// until waits for a condition that nothing announces.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("it never happened that %s", what)
-		}
-	}
-}
-
-// reaped: nobody may be there to wait for an orphan; a zombie is gone as well.
-func reaped(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	return strings.HasPrefix(rest, "Z")
 }

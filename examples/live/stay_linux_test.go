@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/examples/live/internal/stay"
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // libraries are the names of the routes of echoes.
@@ -71,7 +72,7 @@ func (r *rig) undeclared(n int) (loads []stay.Load) {
 // and none was closed in silence.
 func (r *rig) told(run *stay.Run) {
 	r.t.Helper()
-	until(r.t, "all that stay were told", func() bool {
+	testproc.Until(r.t, "all that stay were told", func() bool {
 		for _, c := range run.Ledger().Kinds {
 			if c.Told+c.Closed < c.Clients {
 				return false

@@ -14,6 +14,7 @@ import (
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
 	"github.com/segue-go/segue/internal/supervise"
+	"github.com/segue-go/segue/internal/testproc"
 	"github.com/segue-go/segue/internal/verify"
 )
 
@@ -43,7 +44,7 @@ func TestDeathInProbation(t *testing.T) {
 				}
 				ended <- report
 			}()
-			until(t, "the new generation is on probation", func() bool {
+			testproc.Until(t, "the new generation is on probation", func() bool {
 				for _, g := range s.Status().Generations {
 					if g.Role == client.RoleServing && g.PID != old.PID {
 						return true
@@ -72,7 +73,7 @@ func TestDeathInProbationBySignal(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the successor is on probation", func() bool {
+	testproc.Until(t, "the successor is on probation", func() bool {
 		data, _ := os.ReadFile(filepath.Join(r.dir, "output"))
 		return strings.Contains(string(data), "handover: probation")
 	})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // command builds the segue command.
@@ -56,7 +58,7 @@ func TestPID1(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the orphan is reaped", func() bool {
+		testproc.Until(t, "the orphan is reaped", func() bool {
 			data, _ := os.ReadFile(filepath.Join(dir, "verdict"))
 			return strings.HasPrefix(string(data), "reaped")
 		})
@@ -75,7 +77,7 @@ func TestPID1(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the service runs", func() bool { _, err := os.Stat(filepath.Join(dir, "up")); return err == nil })
+		testproc.Until(t, "the service runs", func() bool { _, err := os.Stat(filepath.Join(dir, "up")); return err == nil })
 		inside, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/segue-go/segue/handover"
 	"github.com/segue-go/segue/internal/supervise"
 	"github.com/segue-go/segue/internal/testnet"
+	"github.com/segue-go/segue/internal/testproc"
 	"github.com/segue-go/segue/internal/verify"
 )
 
@@ -254,7 +255,7 @@ func (r *rig) began(report client.Report, step handover.StepName) time.Time {
 func (r *rig) handedOver() (report handover.Report) {
 	r.t.Helper()
 	path := filepath.Join(r.dir, "handover")
-	until(r.t, "the handover ends", func() bool {
+	testproc.Until(r.t, "the handover ends", func() bool {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return false

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // TestUnderSupervisord: supervisord would start a second copy of a service that
@@ -44,7 +46,7 @@ func TestUnderSupervisord(t *testing.T) {
 	if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the handover is refused", func() bool {
+	testproc.Until(t, "the handover is refused", func() bool {
 		data, _ := os.ReadFile(output)
 		return strings.Contains(string(data), "cannot hand over under supervisord")
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // TestZeroLossSupervised restarts under every kind of traffic.
@@ -141,8 +142,8 @@ func TestZeroLossBySignal(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := pid
-		until(t, "another process answers", func() bool { next = r.who().PID; return next != pid })
-		until(t, "the old process is gone", func() bool { return reaped(pid) })
+		testproc.Until(t, "another process answers", func() bool { next = r.who().PID; return next != pid })
+		testproc.Until(t, "the old process is gone", func() bool { return testproc.Gone(pid) })
 		report := r.handedOver()
 		if report.Outcome != handover.Done {
 			t.Fatalf("handover %d: %+v", i+1, report)
@@ -194,7 +195,7 @@ func (r *rig) alone(env ...string) (pid int) {
 	go func() { cmd.Wait(); close(ended) }()
 	r.t.Cleanup(func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // the whole lineage is of this group
-		until(r.t, "the service is gone", func() bool {
+		testproc.Until(r.t, "the service is gone", func() bool {
 			return syscall.Kill(-cmd.Process.Pid, 0) == syscall.ESRCH
 		})
 		<-ended
@@ -210,7 +211,7 @@ func (r *rig) alone(env ...string) (pid int) {
 // listens learns the service's addresses from what it writes to output.
 func (r *rig) listens(output string) {
 	r.t.Helper()
-	until(r.t, "the service says where it is", func() bool {
+	testproc.Until(r.t, "the service says where it is", func() bool {
 		f, err := os.Open(output)
 		if err != nil {
 			return false
@@ -228,26 +229,4 @@ func (r *rig) listens(output string) {
 	})
 	r.addrs["local"] = "unix:" + r.addrs["local"]
 	r.tls.Addr = r.addrs["tls"]
-}
-
-// until waits for a condition that nothing announces.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("it never happened that %s", what)
-		}
-	}
-}
-
-// reaped: nobody may be there to wait for an orphan; a zombie is gone as well.
-func reaped(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	return strings.HasPrefix(rest, "Z")
 }

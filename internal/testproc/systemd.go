@@ -1,0 +1,78 @@
+package testproc
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Systemd is a real systemd, PID 1 of namespaces of its own.
+type Systemd struct {
+	t   testing.TB
+	dir string
+	pid string
+}
+
+// BootSystemd starts one, until the test ends, with the scripts in tools, the
+// directory of this repository. It skips the test if the machine has none.
+func BootSystemd(t testing.TB, tools string) *Systemd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: a private systemd needs root")
+	}
+	if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
+		t.Skip("SKIPPED: systemd is not installed (apt-get install systemd)")
+	}
+	tools, err := filepath.Abs(tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its control group is named after the last part of the directory, and
+	// t.TempDir would give every run the same.
+	dir, err := os.MkdirTemp("", "systemd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	out, err := exec.Command(filepath.Join(tools, "systemd-up.sh"), dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("systemd does not start: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "err"))
+			t.Logf("%s", log)
+		}
+		if out, err := exec.Command(filepath.Join(tools, "systemd-down.sh"), dir).CombinedOutput(); err != nil {
+			t.Errorf("systemd does not end: %v\n%s", err, out)
+		}
+	})
+	return &Systemd{t, dir, strings.TrimSpace(string(out))}
+}
+
+// Ctl is systemctl, which must succeed; it returns what that writes.
+func (s *Systemd) Ctl(args ...string) string {
+	s.t.Helper()
+	out, err := exec.Command("nsenter", append([]string{"-t", s.pid, "-m", "-p", "systemctl"}, args...)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("systemctl %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Property is one of a unit's.
+func (s *Systemd) Property(unit, name string) string {
+	s.t.Helper()
+	return s.Ctl("show", "-p", name, "--value", unit)
+}
+
+// Unit writes a unit file. It has no default dependencies.
+func (s *Systemd) Unit(name, text string) {
+	s.t.Helper()
+	text = "[Unit]\nDefaultDependencies=no\n" + text
+	if err := os.WriteFile(filepath.Join(s.dir, "units", name), []byte(text), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
