@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +23,7 @@ import (
 type lineage struct {
 	addr string
 	cmd  *exec.Cmd
+	dir  string // of the certificate; "" without TLS
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew with every line
@@ -32,12 +32,18 @@ type lineage struct {
 }
 
 // begin starts the first generation.
-func begin(env ...string) (*lineage, error) {
+func begin(secure bool, env ...string) (*lineage, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	l := &lineage{cmd: exec.Command(exe), changed: make(chan struct{})}
+	if secure {
+		if l.dir, err = certificate(); err != nil {
+			return nil, err
+		}
+		env = append(env, envTLS+"="+l.dir)
+	}
 	l.cmd.Env = append(os.Environ(), append(env, envService+"="+strconv.Itoa(os.Getpid()))...)
 	l.cmd.Stderr = os.Stderr
 	// A file, and not a pipe of os/exec: later generations write to it too.
@@ -113,7 +119,7 @@ type restarted struct {
 }
 
 // restart hands over once, to the end of the old process.
-func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
+func (l *lineage) restart() (r restarted, err error) {
 	old := l.pid
 	fd, err := unix.PidfdOpen(old, 0)
 	if err != nil {
@@ -169,4 +175,22 @@ func (l *lineage) restart(ctx context.Context) (r restarted, err error) {
 // end has the service leave.
 func (l *lineage) end() {
 	syscall.Kill(l.pid, syscall.SIGKILL)
+	os.RemoveAll(l.dir)
+}
+
+// restarts hands over n times, each of which must be done, and calls each some
+// time after it, when what was due meanwhile has been answered.
+func (l *lineage) restarts(n int, rest time.Duration, each func(i int, r restarted)) error {
+	for i := range n {
+		r, err := l.restart()
+		if err != nil {
+			return fmt.Errorf("restart %d: %w", i+1, err)
+		}
+		if r.report.Outcome != handover.Done {
+			return fmt.Errorf("restart %d was %s: %s", i+1, r.report.Outcome, r.report.Reason)
+		}
+		time.Sleep(rest)
+		each(i, r)
+	}
+	return nil
 }
