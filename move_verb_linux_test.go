@@ -1,7 +1,7 @@
 package segue
 
 import (
-	"io"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -53,6 +53,8 @@ type answered struct {
 	error
 }
 
+func (a answered) String() string { return fmt.Sprint(a.Fields, a.error) }
+
 // moves begins a MOVE to f, and closes that.
 func (s *one) moves(t *testing.T, f *os.File) <-chan answered {
 	done := make(chan answered, 1)
@@ -64,11 +66,15 @@ func (s *one) moves(t *testing.T, f *os.File) <-chan answered {
 	return done
 }
 
-// idles waits until the process has seen that n connections have nothing under way,
-// which is a moment later than their clients have seen it, and pauses it.
-func (s *one) idles(t *testing.T, n int) {
+// idles waits until the process has seen that n of its open connections have
+// nothing under way, and that the others have gone, both of which is a moment later
+// than their clients have seen it, and pauses it.
+func (s *one) idles(t *testing.T, n, open int) {
 	t.Helper()
-	until(t, "connections are idle", func() bool { return s.m.app.servers[0].stats().Idle == n })
+	until(t, "connections are idle", func() bool {
+		stats := s.m.app.servers[0].stats()
+		return stats.Idle == n && stats.Open == open
+	})
 	say(t, s.l, handover.Pause, nil)
 }
 
@@ -90,7 +96,7 @@ func TestMoveThenDrain(t *testing.T) {
 	idle.get(t, "/hello")
 	busy.send("/slow")
 	receive(t, "the request is in flight", h.entered)
-	from.idles(t, 1)
+	from.idles(t, 1, 2)
 	if r := from.joined(t, to); r.error != nil || r.Fields["MOVED"] != "1" || len(r.Fields) != 1 {
 		t.Fatalf("%v", r)
 	}
@@ -160,7 +166,7 @@ func TestResumeDuringMove(t *testing.T) {
 	c := dial(t, "tcp", from.addr(t))
 	c.get(t, "/")
 	for range 2 {
-		from.idles(t, 1)
+		from.idles(t, 1, 1)
 		a, b := pair(t)
 		u := hesitates(t, b)
 		move := from.moves(t, a)
@@ -180,7 +186,7 @@ func TestResumeDuringMove(t *testing.T) {
 			t.Errorf("a new client is answered %q", body)
 		}
 	}
-	from.idles(t, 1)
+	from.idles(t, 1, 1)
 	if r := from.joined(t, to); r.error != nil || r.Fields["MOVED"] != "1" {
 		t.Errorf("MOVE: %v", r)
 	}
@@ -195,7 +201,7 @@ func TestDrainDuringMove(t *testing.T) {
 	s := single(t, Options{}, web(http.HandlerFunc(hello)))
 	c := dial(t, "tcp", s.addr(t))
 	c.get(t, "/")
-	s.idles(t, 1)
+	s.idles(t, 1, 1)
 	a, b := pair(t)
 	u := hesitates(t, b)
 	move := s.moves(t, a)
@@ -220,7 +226,7 @@ func TestDrainBudgetDuringMove(t *testing.T) {
 	s := single(t, Options{}, web(http.HandlerFunc(hello)))
 	c := dial(t, "tcp", s.addr(t))
 	c.get(t, "/")
-	s.idles(t, 1)
+	s.idles(t, 1, 1)
 	a, b := pair(t)
 	u := hesitates(t, b)
 	move := s.moves(t, a)
@@ -242,17 +248,14 @@ func TestStopDuringMove(t *testing.T) {
 	s := single(t, Options{}, web(http.HandlerFunc(hello)))
 	c := dial(t, "tcp", s.addr(t))
 	c.get(t, "/")
-	s.idles(t, 1)
+	s.idles(t, 1, 1)
 	a, b := pair(t)
 	u := hesitates(t, b)
 	move := s.moves(t, a)
 	receive(t, "the connection has arrived", u.taken)
 	say(t, s.l, handover.Stop, nil)
 	receive(t, "MOVE is answered", move)
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-	if resp, _, err := c.receive(); err != nil || !resp.Close {
-		t.Errorf("it was answered %+v, %v", resp, err)
-	}
+	until(t, "it is told with an answer", func() bool { resp, _ := c.get(t, "/"); return resp.Close })
 	report, err := s.ended(t)
 	if err != nil || len(report.Cut)+len(report.Moved) != 0 || report.Successor {
 		t.Errorf("%v, %+v", err, report)
