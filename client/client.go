@@ -54,12 +54,12 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	return c, nil
 }
 
-// Status asks how the service is. Like every method, it fails with an *[Error]:
+// Overview asks how the supervisor and its services are. Like every method, it fails with an *[Error]:
 // a refusal by the supervisor, or one that [ErrNotRunning] matches when nobody
 // listens; with the cause of ctx when ctx ended first; or with an error about
 // the connection.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	return get[Status](ctx, c, "/v1/status")
+func (c *Client) Overview(ctx context.Context) (Overview, error) {
+	return get[Overview](ctx, c, "/v1/status")
 }
 
 // Version asks which supervisor answers.
@@ -67,7 +67,7 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	return get[Version](ctx, c, "/v1/version")
 }
 
-// Restart restarts the service and returns when that is over: the new generation
+// Restart restarts a service; "" is the only one. It returns when that is over: the new generation
 // serves and the old one is gone, or everything is as before. Report.Outcome
 // says which; an error means that no restart was begun, or that its outcome
 // could not be learned.
@@ -75,13 +75,13 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 // progress, which may be nil, is told what happens meanwhile, one event at a
 // time, in order, from the calling goroutine; while it is slow the supervisor
 // goes on. When ctx ends, Restart returns and the restart goes on.
-func (c *Client) Restart(ctx context.Context, r RestartRequest, progress func(Event)) (Report, error) {
+func (c *Client) Restart(ctx context.Context, service string, r RestartRequest, progress func(Event)) (Report, error) {
 	return c.act(ctx, "/v1/restart", r, progress)
 }
 
-// Stop ends the service and its supervisor in order, and returns when the last
-// generation is gone. progress and ctx are as for [Client.Restart].
-func (c *Client) Stop(ctx context.Context, progress func(Event)) (Report, error) {
+// Stop ends a service in order, or with "" all services and their supervisor, and
+// returns when the last generation is gone. progress and ctx are as for [Client.Restart].
+func (c *Client) Stop(ctx context.Context, service string, progress func(Event)) (Report, error) {
 	return c.act(ctx, "/v1/stop", struct{}{}, progress)
 }
 

@@ -10,6 +10,7 @@ type State string
 
 // The states of a service.
 const (
+	Waiting    State = "waiting"     // not started yet: what it depends on is not ready
 	Starting   State = "starting"    // the first generation, or the next one after a crash, is coming up
 	Serving    State = "serving"     // a generation serves
 	Restarting State = "restarting"  // a generation serves, another one is coming up beside it
@@ -19,20 +20,29 @@ const (
 	Failed     State = "failed"      // nothing serves and nothing will be tried; Reason says why
 )
 
-// Status of a service and its supervisor.
+// Overview is a supervisor and what it supervises.
+type Overview struct {
+	Name     string    `json:"name"`           // of the supervisor: of its file, or of its only service
+	PID      int       `json:"pid"`            // of the supervisor
+	Version  string    `json:"version"`        // of its segue command
+	File     string    `json:"file,omitempty"` // segue.yaml, absolute; "" for `segue run -- PROGRAM`
+	Since    time.Time `json:"since"`          // of this supervisor; one that was upgraded or has adopted is younger than its services
+	Services []Status  `json:"services"`       // in the order in which they are started
+}
+
+// Status of one service, or of one instance of it.
 type Status struct {
-	Service       string       `json:"service"`
-	State         State        `json:"state"`
-	Reason        string       `json:"reason,omitempty"` // of a state that is not the usual one
-	Since         time.Time    `json:"since"`            // of the state
-	SupervisorPID int          `json:"supervisor_pid"`
-	Version       string       `json:"version"` // of the supervisor
-	Sockets       []Socket     `json:"sockets"`
-	Generations   []Generation `json:"generations"` // alive, oldest first
-	Restarts      int          `json:"restarts"`    // done since the supervisor started
-	RolledBack    int          `json:"rolled_back"`
-	Crashes       int          `json:"crashes"`
-	LastReport    *Report      `json:"last_report,omitempty"`
+	Service     string       `json:"service"` // "web"; its instances, if there are several, are "web.1", "web.2"
+	State       State        `json:"state"`
+	Reason      string       `json:"reason,omitempty"` // of a state that is not the usual one
+	Since       time.Time    `json:"since"`            // of the state
+	Sockets     []Socket     `json:"sockets"`
+	Generations []Generation `json:"generations"`        // alive, oldest first
+	Previous    *Generation  `json:"previous,omitempty"` // what Rollback would go back to
+	Restarts    int          `json:"restarts"`           // done
+	RolledBack  int          `json:"rolled_back"`
+	Crashes     int          `json:"crashes"`
+	LastReport  *Report      `json:"last_report,omitempty"`
 }
 
 // Socket is a named socket that the supervisor owns.
@@ -73,9 +83,10 @@ type RestartRequest struct {
 // LogsRequest says which output of a service to show. The zero value is what the
 // newest generation has written so far.
 type LogsRequest struct {
-	Generation int  // 0 is the newest one
-	Follow     bool // go on with what comes; for Generation 0 also from every later one
-	Label      bool // begin each line with "service.generation | "
+	Service    string // "" is every service
+	Generation int    // 0 is the newest one; another one needs a Service
+	Follow     bool   // go on with what comes; for Generation 0 also from every later one
+	Label      bool   // begin each line with "service.generation | "
 }
 
 // Outcome of a restart or a stop.
@@ -89,10 +100,10 @@ const (
 	Forced     Outcome = "forced"      // it ended, but not in order
 )
 
-// Report is the account of a restart or a stop.
+// Report is the account of a restart, a rollback, a stop, a start or a reload.
 type Report struct {
-	Service    string        `json:"service"`
-	Action     string        `json:"action"` // restart, stop
+	Service    string        `json:"service"` // "" when it is about all
+	Action     string        `json:"action"`  // restart, rollback, stop, start, reload
 	Outcome    Outcome       `json:"outcome"`
 	From       *Generation   `json:"from,omitempty"`
 	To         *Generation   `json:"to,omitempty"` // also when it failed
@@ -109,6 +120,12 @@ type Report struct {
 	// off, and connections without one, on which a request may have been on its way.
 	Lost     []Cut `json:"lost,omitempty"`
 	LostMore int   `json:"lost_more,omitempty"` // that many more could not be named
+
+	// Parts are the reports of which this one is the sum: of instances, or of the
+	// services that a reload has started, restarted or stopped. Unchanged are those
+	// that it has not touched.
+	Parts     []Report `json:"parts,omitempty"`
+	Unchanged []string `json:"unchanged,omitempty"`
 }
 
 // Step is one step of a restart: spawn, ready, trial, switch, probation, move,
@@ -187,4 +204,10 @@ type Event struct {
 type Version struct {
 	Version string `json:"version"` // of the segue command that supervises
 	API     int    `json:"api"`     // see [APIVersion]
+}
+
+// UpgradeRequest asks for another segue command in the supervisor's place. The
+// zero value executes the present one again.
+type UpgradeRequest struct {
+	Binary string `json:"binary,omitempty"` // "" is the file that the supervisor was started from
 }

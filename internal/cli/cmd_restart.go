@@ -30,7 +30,7 @@ not stop the restart.`,
 				return err
 			}
 			return c.act(cmd.Context(), func(ctx context.Context, s *client.Client, progress func(client.Event)) (client.Report, error) {
-				return s.Restart(ctx, client.RestartRequest{Binary: path}, progress)
+				return s.Restart(ctx, "", client.RestartRequest{Binary: path}, progress)
 			})
 		},
 	})

@@ -11,7 +11,8 @@ import (
 )
 
 func (c *cli) runCmd() *cobra.Command {
-	var config supervise.Config
+	var config supervise.Member
+	var plan supervise.Plan
 	var listen listenFlag
 	var env envFlag
 	var probe probeFlag
@@ -34,13 +35,17 @@ container, run exits with the exit code of the service.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config.Argv, config.Listen, config.Env, config.Probe = args, listen, env, probe.probe
+			config.Argv, config.Listen, config.Env = args, listen, env
+			if probe.probe != nil {
+				config.Probes = []supervise.Probe{*probe.probe}
+			}
 			if config.Name == "" {
 				config.Name = nameOf(args[0])
 			}
-			config.RuntimeDir = filepath.Join(runtimeDir(), config.Name)
-			config.Version = version()
-			return c.run(cmd.Context(), config)
+			plan.Name, plan.Dir, plan.Version = config.Name, filepath.Join(runtimeDir(), config.Name), version()
+			config.RuntimeDir = plan.Dir
+			plan.Services = []supervise.Member{config}
+			return c.run(cmd.Context(), plan)
 		},
 	}
 	f := cmd.Flags()
@@ -72,13 +77,13 @@ func nameOf(path string) string {
 }
 
 // run supervises until the service has ended.
-func (c *cli) run(ctx context.Context, config supervise.Config) error {
-	if err := config.Check(); err != nil {
+func (c *cli) run(ctx context.Context, plan supervise.Plan) error {
+	if err := plan.Check(); err != nil {
 		return usageError{err}
 	}
-	service, err := supervise.New(config)
+	supervisor, err := supervise.Open(plan)
 	if err != nil {
 		return err
 	}
-	return newRunner(c, config, service).run(ctx)
+	return newRunner(c, plan, supervisor).run(ctx)
 }

@@ -19,7 +19,7 @@ last restart went.`,
 			if err != nil {
 				return err
 			}
-			s, err := supervisor.Status(cmd.Context())
+			s, err := supervisor.Overview(cmd.Context())
 			if err != nil {
 				return err
 			}

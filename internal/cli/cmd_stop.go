@@ -16,7 +16,7 @@ it went. Exit code 4 means that it had to be killed.`,
 		Example: `  segue stop --name shop`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.act(cmd.Context(), func(ctx context.Context, s *client.Client, progress func(client.Event)) (client.Report, error) {
-				return s.Stop(ctx, progress)
+				return s.Stop(ctx, "", progress)
 			})
 		},
 	})

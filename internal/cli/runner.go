@@ -39,40 +39,39 @@ const (
 // restart by signal, and each line to people, has one more. run joins them all,
 // but for those that write what nobody reads.
 type runner struct {
-	service *supervise.Service
-	config  supervise.Config
-	screen  *screen
-	printer printer
-	stdout  io.Writer
-	label   func(generation int) string
-	work    sync.WaitGroup
-	cancel  context.CancelFunc // ends the service in order
+	supervisor *supervise.Supervisor
+	plan       supervise.Plan
+	screen     *screen
+	printer    printer
+	stdout     io.Writer
+	label      bool
+	work       sync.WaitGroup
+	cancel     context.CancelFunc // ends the service in order
 
 	mu     sync.Mutex
 	forced bool // the service did not end in order
 }
 
-func newRunner(c *cli, config supervise.Config, service *supervise.Service) *runner {
-	r := &runner{service: service, config: config, screen: newScreen(c.stderr, "segue | ")}
+func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *runner {
+	r := &runner{supervisor: supervisor, plan: plan, screen: newScreen(c.stderr, "segue | ")}
 	r.stdout = r.screen.over(c.stdout)
 	r.printer = &textPrinter{screen: r.screen, all: true}
 	if c.json {
 		r.printer = newJSONPrinter(c.stderr)
 	} else if isTerminal(c.stdout) {
-		st := newStyle(true)
-		r.label = func(n int) string { return st.faint(fmt.Sprintf("%s.%d | ", config.Name, n)) }
+		r.label = true
 	}
 	return r
 }
 
 func (r *runner) run(ctx context.Context) error {
-	api, err := control.Listen(supervise.APISocket(r.config.RuntimeDir), r.service)
+	api, err := control.Listen(supervise.APISocket(r.plan.Dir), r.supervisor)
 	if err != nil {
-		return errors.Join(err, r.service.Close())
+		return errors.Join(err, r.supervisor.Close())
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	defer r.cancel()
-	events, unsubscribe := r.service.Subscribe()
+	events, unsubscribe := r.supervisor.Subscribe()
 	defer unsubscribe()
 	signals := make(chan os.Signal, 8)
 	for s := range signalMeanings() {
@@ -91,7 +90,7 @@ func (r *runner) run(ctx context.Context) error {
 	told.Go(func() { r.tell(events, begun) })
 	output.Go(func() { r.follow(following, begun) })
 
-	err = r.service.Run(ctx)
+	err = r.supervisor.Run(ctx)
 	signal.Stop(signals)
 	close(ended)
 	// Whoever asked for the stop gets the report; whoever follows, the end.
@@ -118,14 +117,14 @@ func (r *runner) run(ctx context.Context) error {
 // greeting says where the service can be reached.
 func (r *runner) greeting() string {
 	var sockets []string
-	for _, s := range r.service.Status().Sockets {
+	for _, s := range r.supervisor.Overview().Services[0].Sockets {
 		sockets = append(sockets, s.Name+" on "+s.Addr)
 	}
 	where := ""
 	if len(sockets) > 0 {
 		where = ": " + strings.Join(sockets, ", ")
 	}
-	return r.screen.style.bold("starting "+r.config.Name) + where
+	return r.screen.style.bold("starting "+r.plan.Name) + where
 }
 
 // result is the error and so the exit code of it all.
@@ -133,12 +132,12 @@ func (r *runner) result(service, api error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case os.Getpid() == 1 && r.service.ExitCode() != 0:
-		return said(r.service.ExitCode())
+	case os.Getpid() == 1 && r.supervisor.ExitCode() != 0:
+		return said(r.supervisor.ExitCode())
 	case service != nil:
 		// The reason was an event.
-		return &client.Error{Message: fmt.Sprintf("cannot keep %s running", r.config.Name),
-			Hint: "what its generations wrote is in " + filepath.Join(r.config.RuntimeDir, "logs")}
+		return &client.Error{Message: fmt.Sprintf("cannot keep %s running", r.plan.Name),
+			Hint: "what its generations wrote is in " + filepath.Join(r.plan.Dir, "logs")}
 	case r.forced:
 		return said(exitForced)
 	}
@@ -170,7 +169,7 @@ func (r *runner) tell(events <-chan client.Event, begun chan struct{}) {
 // earlier supervisor are in the same directory.
 func (r *runner) follow(ctx context.Context, begun <-chan struct{}) {
 	<-begun
-	if err := r.service.Follow(ctx, 0, true, r.label, r.stdout); err != nil && ctx.Err() == nil {
+	if err := r.supervisor.Logs(ctx, client.LogsRequest{Follow: true, Label: r.label}, r.stdout); err != nil && ctx.Err() == nil {
 		r.problem(fmt.Errorf("the output of the service is not shown any more: %w", err))
 	}
 }
@@ -189,10 +188,10 @@ func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
 				stops++
 				r.stop(s, stops)
 			case toReload:
-				r.work.Go(func() { r.problem(r.service.Reload(context.Background())) })
+				r.work.Go(func() { r.problem(r.reload()) })
 			case toRestart:
 				r.work.Go(func() {
-					_, err := r.service.Restart(context.Background(), client.RestartRequest{})
+					_, err := r.supervisor.Restart(context.Background(), "", client.RestartRequest{})
 					r.problem(err)
 				})
 			}
@@ -202,12 +201,12 @@ func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
 
 func (r *runner) stop(s os.Signal, times int) {
 	if times == 1 {
-		r.say(fmt.Sprintf("%s: stopping in order, for at most %v; once more stops at once", signalName(s), r.config.DrainTimeout))
+		r.say(fmt.Sprintf("%s: stopping in order, for at most %v; once more stops at once", signalName(s), r.plan.Services[0].DrainTimeout))
 		r.cancel()
 		return
 	}
 	r.say(fmt.Sprintf("%s: stopping at once", signalName(s)))
-	r.service.Force()
+	r.supervisor.Force()
 }
 
 // say tells people; programs have the events. When nobody reads, what was to be
@@ -222,6 +221,11 @@ func (r *runner) say(line string) {
 	case <-written:
 	case <-time.After(sayPatience):
 	}
+}
+
+func (r *runner) reload() error {
+	_, err := r.supervisor.Reload(context.Background(), "")
+	return err
 }
 
 func (r *runner) problem(err error) {

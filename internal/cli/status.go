@@ -10,7 +10,8 @@ import (
 )
 
 // statusLines is the status as tables. now is the time it is shown at.
-func statusLines(st style, s client.Status, now time.Time) []string {
+func statusLines(st style, all client.Overview, now time.Time) []string {
+	s := all.Services[0]
 	age := func(t time.Time) string { return short(now.Sub(t)) }
 	state := st.green(string(s.State))
 	if s.State == client.BackingOff || s.State == client.Failed {
@@ -21,7 +22,7 @@ func statusLines(st style, s client.Status, now time.Time) []string {
 	if s.Reason != "" {
 		fmt.Fprintf(&b, ": %s", clean(s.Reason))
 	}
-	fmt.Fprintf(&b, "\nsupervisor pid %d, %s; %s, %d rolled back, %s\n", s.SupervisorPID, s.Version,
+	fmt.Fprintf(&b, "\nsupervisor pid %d, %s; %s, %d rolled back, %s\n", all.PID, all.Version,
 		count(s.Restarts, "restart", "restarts"), s.RolledBack, count(s.Crashes, "crash", "crashes"))
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(s.Sockets) > 0 {

@@ -7,18 +7,25 @@ import (
 	"github.com/segue-go/segue/client"
 )
 
-// Backend is what the API is about: a supervised service. Its methods are called
-// concurrently.
+// Backend is what the API is about: a supervisor. Its methods are called
+// concurrently. An error of one that returns a report means that nothing was
+// begun; it returns when what was asked for is over.
 type Backend interface {
-	Status() client.Status
-	// Restart returns when the restart is over; an error means that none was begun.
-	Restart(ctx context.Context, r client.RestartRequest) (client.Report, error)
-	// Stop returns when the last generation is gone; an error means that nothing was begun.
-	Stop(ctx context.Context) (client.Report, error)
+	Overview() client.Overview
+
+	Restart(ctx context.Context, service string, r client.RestartRequest) (client.Report, error)
+	Rollback(ctx context.Context, service string) (client.Report, error)
+	Start(ctx context.Context, service string) (client.Report, error)
+	Stop(ctx context.Context, service string) (client.Report, error) // "" is all of them, and the end of the supervisor
+	Reload(ctx context.Context, service string) (client.Report, error)
+	Upgrade(ctx context.Context, r client.UpgradeRequest) error // returns only what kept it from happening
+
 	// Subscribe's channel gets every event from now on until cancel; it is closed
 	// when there will be no more.
 	Subscribe() (events <-chan client.Event, cancel func())
-	// Follow writes the output of a generation, whole lines only; see
-	// client.LogsRequest. label, if not nil, is what stands before each line.
-	Follow(ctx context.Context, generation int, follow bool, label func(generation int) string, w io.Writer) error
+	// Logs writes the output that r asks for, whole lines only, labelled if it says so.
+	Logs(ctx context.Context, r client.LogsRequest, w io.Writer) error
+	// Reader says whether a user that is neither the supervisor's nor root, with
+	// these groups, may read.
+	Reader(uid int, groups []int) bool
 }

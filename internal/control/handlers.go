@@ -3,18 +3,17 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/segue-go/segue/client"
 )
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, s.backend.Status())
+	return answer(w, s.backend.Overview())
 }
 
 func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, client.Version{Version: s.backend.Status().Version, API: client.APIVersion})
+	return answer(w, client.Version{Version: s.backend.Overview().Version, API: client.APIVersion})
 }
 
 func answer(w http.ResponseWriter, v any) error {
@@ -28,8 +27,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	events, cancel := s.backend.Subscribe()
 	defer cancel()
 	out := newStream(w, "application/x-ndjson")
-	now := s.backend.Status()
-	out.send(client.Event{Time: now.Since, Service: now.Service, Kind: client.EventState, State: now.State, Text: now.Reason})
+	for _, now := range s.backend.Overview().Services {
+		out.send(client.Event{Time: now.Since, Service: now.Service, Kind: client.EventState, State: now.State, Text: now.Reason})
+	}
 	for {
 		select {
 		case e, more := <-events:
@@ -49,11 +49,6 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var label func(int) string
-	if req.Label {
-		service := s.backend.Status().Service
-		label = func(n int) string { return fmt.Sprintf("%s.%d | ", service, n) }
-	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	go func() {
@@ -64,7 +59,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 	out := newStream(w, "text/plain; charset=utf-8")
-	err = s.backend.Follow(ctx, req.Generation, req.Follow, label, out)
+	err = s.backend.Logs(ctx, req, out)
 	if err != nil && ctx.Err() == nil && out.begun {
 		panic(http.ErrAbortHandler) // the client must not take this for the end
 	}
@@ -79,12 +74,12 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(w, r, &req); err != nil {
 		return err
 	}
-	return s.act(w, r, func(ctx context.Context) (client.Report, error) { return s.backend.Restart(ctx, req) })
+	return s.act(w, r, func(ctx context.Context) (client.Report, error) { return s.backend.Restart(ctx, "", req) })
 }
 
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(w, r, &struct{}{}); err != nil {
 		return err
 	}
-	return s.act(w, r, s.backend.Stop)
+	return s.act(w, r, func(ctx context.Context) (client.Report, error) { return s.backend.Stop(ctx, "") })
 }

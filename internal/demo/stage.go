@@ -93,12 +93,13 @@ func (s *stage) awaitServing(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		st, err := client.New(s.api()).Status(ctx)
-		if err == nil && st.State == client.Serving {
+		all, err := client.New(s.api()).Overview(ctx)
+		if err == nil && all.Services[0].State == client.Serving {
+			st := all.Services[0]
 			s.addr = st.Sockets[0].Addr
 			s.watched = make(chan struct{})
 			go s.watch(st.Generations)
-			fmt.Fprintf(s.out, "   shop v1 serves http://%s, supervised by process %d\n", s.addr, st.SupervisorPID)
+			fmt.Fprintf(s.out, "   shop v1 serves http://%s, supervised by process %d\n", s.addr, all.PID)
 			return s.stock(ctx)
 		}
 		select {

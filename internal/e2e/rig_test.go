@@ -51,7 +51,7 @@ func supervised(t *testing.T, change ...func(*supervise.Config)) (*rig, *supervi
 			{Name: "local", Addr: "unix:" + filepath.Join(r.dir, "local.sock")},
 		},
 		ReadyTimeout: 3 * time.Second, Trial: 200 * time.Millisecond, Probation: 600 * time.Millisecond,
-		DrainTimeout: 20 * time.Second, Probe: &supervise.Probe{Path: "/probe"},
+		DrainTimeout: 20 * time.Second, Probes: []supervise.Probe{{Path: "/probe"}},
 	}
 	for _, c := range change {
 		c(&config)

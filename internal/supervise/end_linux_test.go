@@ -34,7 +34,7 @@ func (r *rig) awaitState(s client.State) {
 // take its whole drain to leave. Whoever serves meanwhile is watched all the same.
 func TestOldOneEndsWhileTheNewOneLeaves(t *testing.T) {
 	c := config(t, "FAULT_ONLY=2")
-	c.Probe = nil
+	c.Probes = nil
 	c.Probation = 30 * time.Second
 	r := start(t, c)
 	old := r.status().Generations[0].PID
@@ -63,7 +63,7 @@ func TestOldOneEndsWhileTheNewOneLeaves(t *testing.T) {
 // drains still. Who asks for its end hears of it.
 func TestStopWhenFailed(t *testing.T) {
 	c := config(t, "TEST_SERVICE=die:500ms", "FAULT_AFTER=1")
-	c.Trial, c.Probation, c.Probe = 0, 0, nil
+	c.Trial, c.Probation, c.Probes = 0, 0, nil
 	c.DrainTimeout = time.Minute // the first generation drains still when the service has failed
 	s, err := supervise.New(c)
 	if err != nil {
@@ -160,7 +160,7 @@ func TestSurvivor(t *testing.T) {
 // generations whose logs are not kept any more, and so does the supervisor.
 func TestDescriptorsDoNotGrow(t *testing.T) {
 	c := config(t, "GORACE=atexit_sleep_ms=0") // which is a second for each
-	c.Trial, c.Probation, c.Probe = 0, 0, nil
+	c.Trial, c.Probation, c.Probes = 0, 0, nil
 	r := start(t, c)
 	out, in := io.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())

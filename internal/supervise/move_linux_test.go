@@ -100,7 +100,7 @@ func TestStatusCountsLiveConnections(t *testing.T) {
 // TestConnectionsMoveBack from a generation that is given up and lives.
 func TestConnectionsMoveBack(t *testing.T) {
 	c := config(t, "FAULT_ONLY=2")
-	c.Probe = nil
+	c.Probes = nil
 	c.Probation = 30 * time.Second
 	r := start(t, c)
 	old := r.keep()
@@ -199,7 +199,7 @@ func TestKilledInTheMove(t *testing.T) {
 // TestOldFashionedSuccessor: connections that nobody adopts are drained.
 func TestOldFashionedSuccessor(t *testing.T) {
 	c := config(t, "TEST_SERVICE=oldfashioned", "FAULT_AFTER=1")
-	c.Probe = nil
+	c.Probes = nil
 	r := start(t, c)
 	k := r.keep()
 	before, _ := k.get(t)
@@ -228,7 +228,7 @@ func TestOldFashionedSuccessor(t *testing.T) {
 // the one that waits for its connections is none the worse.
 func TestOldFashionedPredecessor(t *testing.T) {
 	c := config(t, "TEST_SERVICE=oldfashioned", "FAULT_ONLY=1")
-	c.Probe = nil
+	c.Probes = nil
 	r := start(t, c)
 	for range 2 {
 		k := r.keep()

@@ -20,10 +20,15 @@ import (
 // as a TLS server answers it; the certificate is not verified, since the probe
 // knows whom it talks to.
 func (s *Service) probe(ctx context.Context, g *generation) error {
-	p := s.config.Probe
-	if p == nil {
-		return nil
+	for _, p := range s.config.Probes {
+		if err := s.probeBy(ctx, g, p); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (s *Service) probeBy(ctx context.Context, g *generation, p Probe) error {
 	socket, err := s.sockets.find(p.Socket)
 	if err != nil {
 		return fmt.Errorf("cannot probe %s: %w", p.Path, err)

@@ -224,7 +224,7 @@ func (s *Service) Status() client.Status {
 	v := s.view
 	st := client.Status{
 		Service: s.config.Name, State: v.state, Reason: v.reason, Since: v.since,
-		SupervisorPID: os.Getpid(), Version: s.config.Version, Sockets: s.sockets.status(),
+		Sockets:     s.sockets.status(),
 		Generations: []client.Generation{},
 		Restarts:    v.restarts, RolledBack: v.rolledBack, Crashes: v.crashed, LastReport: v.last,
 	}

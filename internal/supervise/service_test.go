@@ -39,7 +39,7 @@ func config(t *testing.T, env ...string) supervise.Config {
 		Env:          append([]string{"TEST_SERVICE=none"}, env...),
 		Listen:       []supervise.Listen{{Name: "web", Addr: "127.0.0.1:0"}},
 		ReadyTimeout: 5 * time.Second, Trial: 200 * time.Millisecond, Probation: time.Second, DrainTimeout: 10 * time.Second,
-		Probe: &supervise.Probe{Path: "/probe"},
+		Probes: []supervise.Probe{{Path: "/probe"}},
 	}
 }
 

@@ -1,0 +1,67 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Plan is what a supervisor supervises.
+type Plan struct {
+	Name     string // of the supervisor, and of its directory
+	Dir      string // runtime directory: sockets, lock, state, and a directory for each service
+	File     string // that it was read from, absolute; "" for none
+	Version  string // of the supervisor's command
+	Readers  string // group whose members may read the control API; "" for none
+	Services []Member
+}
+
+// Member is a service with its place in the plan.
+type Member struct {
+	Config
+	Instances int      // 0 is 1
+	DependsOn []string // services that must be ready before it is started; it is stopped before them
+	Manual    bool     // is started by Start only
+}
+
+// Check reports everything that is wrong with p, at once. It opens nothing.
+func (p Plan) Check() error {
+	var errs []error
+	if !validName.MatchString(p.Name) {
+		errs = append(errs, fmt.Errorf("cannot call a supervisor %q: %s", p.Name, nameRule))
+	}
+	if len(p.Services) == 0 {
+		errs = append(errs, errors.New("cannot supervise nothing: name at least one service"))
+	}
+	for _, m := range p.Services {
+		errs = append(errs, m.Check())
+	}
+	if _, err := p.order(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// order is the services with everything after what it depends on, otherwise as
+// they stand.
+func (p Plan) order() ([]Member, error) {
+	var ordered []Member
+	placed := map[string]bool{}
+	for len(ordered) < len(p.Services) {
+		i := slices.IndexFunc(p.Services, func(m Member) bool {
+			return !placed[m.Name] && !slices.ContainsFunc(m.DependsOn, func(d string) bool { return !placed[d] })
+		})
+		if i < 0 {
+			var stuck []string
+			for _, m := range p.Services {
+				if !placed[m.Name] {
+					stuck = append(stuck, m.Name)
+				}
+			}
+			return nil, fmt.Errorf("cannot order the services %v: each waits for another one of them, or for one that is not there", stuck)
+		}
+		placed[p.Services[i].Name] = true
+		ordered = append(ordered, p.Services[i])
+	}
+	return ordered, nil
+}
