@@ -1,0 +1,2 @@
+// Package manifest reads segue.yaml into a plan.
+package manifest
