@@ -33,16 +33,18 @@ func supervisor(path, body string) (socket string, stop func()) {
 	return socket, func() { srv.Close(); os.RemoveAll(dir) }
 }
 
-func ExampleClient_Status() {
-	socket, stop := supervisor("GET /v1/status", `{"service":"shop","state":"serving","generations":[{"number":3,"pid":4711,"role":"serving"}]}`)
+func ExampleClient_Overview() {
+	socket, stop := supervisor("GET /v1/status", `{"name":"shop","services":[{"service":"web","state":"serving","generations":[{"number":3,"pid":4711,"role":"serving"}]}]}`)
 	defer stop()
 
-	st, err := client.New(socket).Status(context.Background())
+	all, err := client.New(socket).Overview(context.Background())
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(st.Service, "is", st.State, "with generation", st.Generations[0].Number)
-	// Output: shop is serving with generation 3
+	for _, s := range all.Services {
+		fmt.Println(s.Service, "is", s.State, "with generation", s.Generations[0].Number)
+	}
+	// Output: web is serving with generation 3
 }
 
 func ExampleClient_Restart() {
@@ -52,7 +54,7 @@ func ExampleClient_Restart() {
 `)
 	defer stop()
 
-	report, err := client.New(socket).Restart(context.Background(), client.RestartRequest{Binary: "/srv/shop-2"}, func(e client.Event) {
+	report, err := client.New(socket).Restart(context.Background(), "", client.RestartRequest{Binary: "/srv/shop-2"}, func(e client.Event) {
 		if e.Kind == client.EventStep && e.Ended {
 			fmt.Printf("%s: %q\n", e.Step.Name, e.Step.Error)
 		}
@@ -73,7 +75,7 @@ func ExampleClient_Stop() {
 	socket, stop := supervisor("POST /v1/stop", `{"kind":"report","report":{"outcome":"done","drain":{"finished":12}}}`)
 	defer stop()
 
-	report, err := client.New(socket).Stop(context.Background(), nil)
+	report, err := client.New(socket).Stop(context.Background(), "", nil)
 	if err != nil {
 		log.Fatal(err)
 	}

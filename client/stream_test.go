@@ -43,7 +43,7 @@ func FuzzStream(f *testing.F) {
 		}
 
 		var progress int
-		report, err := c.Restart(t.Context(), RestartRequest{}, func(e Event) {
+		report, err := c.Restart(t.Context(), "", RestartRequest{}, func(e Event) {
 			if progress < len(told) && e.Kind != told[progress].Kind {
 				t.Fatalf("event %d is of kind %q, was %q", progress, e.Kind, told[progress].Kind)
 			}

@@ -97,11 +97,11 @@ func TestStatus(t *testing.T) {
 	rolledBack.Service, rolledBack.Began = "shop", began.Add(-time.Minute)
 	paused := *old
 	paused.Role, paused.Managed = client.RolePaused, false
-	lines := statusLines(newStyle(false), client.Status{
-		Service: "shop", State: client.Restarting, Reason: "why not", Since: began.Add(-2 * time.Second), SupervisorPID: 4242, Version: "v0.1.0",
+	lines := statusLines(newStyle(false), client.Overview{Name: "shop", PID: 4242, Version: "v0.1.0", Services: []client.Status{{
+		Service: "shop", State: client.Restarting, Reason: "why not", Since: began.Add(-2 * time.Second),
 		Sockets:     []client.Socket{{Name: "web", Addr: "127.0.0.1:8080"}, {Name: "admin", Addr: "unix:/run/shop.sock"}},
 		Generations: []client.Generation{paused, *next}, Restarts: 1, RolledBack: 1, Crashes: 2, LastReport: &rolledBack,
-	}, began)
+	}}}, began)
 	golden(t, "testdata/report/status.golden", strings.Join(lines, "\n")+"\n")
 }
 

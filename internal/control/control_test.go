@@ -21,28 +21,40 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a service that does what the test says.
+// fake is a supervisor that does what the test says.
 type fake struct {
 	restart func(context.Context, client.RestartRequest) (client.Report, error)
 	stop    func(context.Context) (client.Report, error)
-	follow  func(ctx context.Context, generation int, follow bool, label func(int) string, w io.Writer) error
+	logs    func(ctx context.Context, r client.LogsRequest, w io.Writer) error
 
 	mu   sync.Mutex
 	subs map[chan client.Event]bool
 }
 
-func (f *fake) Status() client.Status {
-	return client.Status{Service: "shop", State: client.Serving, Version: "v1.2.3", SupervisorPID: 7}
+func (f *fake) Overview() client.Overview {
+	return client.Overview{Name: "shop", PID: 7, Version: "v1.2.3", Services: []client.Status{{Service: "shop", State: client.Serving}}}
 }
 
-func (f *fake) Restart(ctx context.Context, r client.RestartRequest) (client.Report, error) {
+func (f *fake) Restart(ctx context.Context, service string, r client.RestartRequest) (client.Report, error) {
 	return f.restart(ctx, r)
 }
-func (f *fake) Stop(ctx context.Context) (client.Report, error) { return f.stop(ctx) }
-
-func (f *fake) Follow(ctx context.Context, generation int, follow bool, label func(int) string, w io.Writer) error {
-	return f.follow(ctx, generation, follow, label, w)
+func (f *fake) Rollback(ctx context.Context, service string) (client.Report, error) {
+	return client.Report{}, errors.ErrUnsupported
 }
+func (f *fake) Start(ctx context.Context, service string) (client.Report, error) {
+	return client.Report{}, errors.ErrUnsupported
+}
+func (f *fake) Stop(ctx context.Context, service string) (client.Report, error) { return f.stop(ctx) }
+func (f *fake) Reload(ctx context.Context, service string) (client.Report, error) {
+	return client.Report{}, errors.ErrUnsupported
+}
+func (f *fake) Upgrade(ctx context.Context, r client.UpgradeRequest) error {
+	return errors.ErrUnsupported
+}
+func (f *fake) Logs(ctx context.Context, r client.LogsRequest, w io.Writer) error {
+	return f.logs(ctx, r, w)
+}
+func (f *fake) Reader(uid int, groups []int) bool { return false }
 
 func (f *fake) Subscribe() (<-chan client.Event, func()) {
 	ch := make(chan client.Event, 100)
@@ -138,7 +150,7 @@ func TestRefusals(t *testing.T) {
 		stop: func(context.Context) (client.Report, error) {
 			return client.Report{}, errors.New("cannot stop; it is stopped")
 		},
-		follow: func(context.Context, int, bool, func(int) string, io.Writer) error {
+		logs: func(context.Context, client.LogsRequest, io.Writer) error {
 			return errors.New("cannot show the log of generation 9: gone")
 		},
 	}
@@ -189,7 +201,7 @@ func TestRestartTellsWhatHappens(t *testing.T) {
 		return report, nil
 	}
 	var got []client.EventKind
-	report, err := client.New(serve(t, f)).Restart(t.Context(), client.RestartRequest{Binary: "./shop2"},
+	report, err := client.New(serve(t, f)).Restart(t.Context(), "", client.RestartRequest{Binary: "./shop2"},
 		func(e client.Event) { got = append(got, e.Kind) })
 	if err != nil || report.Outcome != client.Done || report.Reason != "./shop2" {
 		t.Errorf("got %+v, %v", report, err)
@@ -208,7 +220,7 @@ func TestRefusalInTheStream(t *testing.T) {
 		<-seen
 		return client.Report{}, errors.New("cannot stop: no; try again")
 	}
-	_, err := client.New(serve(t, f)).Stop(t.Context(), func(client.Event) { close(seen) })
+	_, err := client.New(serve(t, f)).Stop(t.Context(), "", func(client.Event) { close(seen) })
 	var refused *client.Error
 	if !errors.As(err, &refused) || refused.Message != "cannot stop: no" || refused.Hint != "try again" {
 		t.Errorf("got %v", err)
@@ -228,7 +240,7 @@ func TestRestartGoesOnWithoutItsClient(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := client.New(socket).Restart(ctx, client.RestartRequest{}, nil)
+		_, err := client.New(socket).Restart(ctx, "", client.RestartRequest{}, nil)
 		done <- err
 	}()
 	<-begun
@@ -261,7 +273,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		s.peer = func(net.Conn) (int, error) { return os.Geteuid() + 1, nil }
 	})
 	want := fmt.Sprintf("user %d may not control this supervisor, which runs as user %d", os.Geteuid()+1, os.Geteuid())
-	_, err := client.New(socket).Status(t.Context())
+	_, err := client.New(socket).Overview(t.Context())
 	var refused *client.Error
 	if !errors.As(err, &refused) || refused.Message != want {
 		t.Errorf("got %v", err)
@@ -295,8 +307,8 @@ func TestPeerIsThisUser(t *testing.T) {
 	if err != nil || v != (client.Version{Version: "v1.2.3", API: 1}) {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	st, err := client.New(socket).Status(t.Context())
-	if err != nil || st.SupervisorPID != 7 {
+	st, err := client.New(socket).Overview(t.Context())
+	if err != nil || st.PID != 7 {
 		t.Errorf("got %+v, %v", st, err)
 	}
 }
@@ -319,15 +331,15 @@ func TestEventsBeginWithTheState(t *testing.T) {
 }
 
 func TestLogs(t *testing.T) {
-	f := &fake{follow: func(ctx context.Context, generation int, follow bool, label func(int) string, w io.Writer) error {
-		if label != nil {
-			io.WriteString(w, label(3))
+	f := &fake{logs: func(ctx context.Context, r client.LogsRequest, w io.Writer) error {
+		if r.Label {
+			io.WriteString(w, "shop.3 | ")
 		}
-		fmt.Fprintln(w, generation, follow)
-		if generation == 5 {
+		fmt.Fprintln(w, r.Generation, r.Follow)
+		if r.Generation == 5 {
 			return errors.New("the disk is gone")
 		}
-		if follow {
+		if r.Follow {
 			<-ctx.Done()
 		}
 		return nil
@@ -366,7 +378,7 @@ func TestShutdown(t *testing.T) {
 		f.publish(client.Event{Kind: client.EventReport, Report: &report})
 		return report, nil
 	}
-	f.follow = func(ctx context.Context, _ int, _ bool, _ func(int) string, w io.Writer) error {
+	f.logs = func(ctx context.Context, _ client.LogsRequest, w io.Writer) error {
 		fmt.Fprintln(w, "here")
 		<-ctx.Done()
 		return ctx.Err()
@@ -391,7 +403,7 @@ func TestShutdown(t *testing.T) {
 	go func() { watching <- c.Events(t.Context(), func(client.Event) error { seen <- struct{}{}; return nil }) }()
 	<-seen
 	go func() {
-		_, err := c.Stop(t.Context(), nil)
+		_, err := c.Stop(t.Context(), "", nil)
 		stopped <- err
 	}()
 	<-stopping
