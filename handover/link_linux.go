@@ -44,6 +44,18 @@ func ListenControl(path string) (*ControlListener, error) {
 	return &ControlListener{ln: ln, path: path, closed: make(chan struct{})}, nil
 }
 
+// ControlFrom goes on with a socket that another process has listened on at path; see
+// [ControlListener.File]. It takes over f.
+func ControlFrom(f *os.File, path string) (*ControlListener, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// File is a duplicate of the socket, for a process that is to go on with it.
+func (l *ControlListener) File() (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Chown gives the socket to the user of a service.
+func (l *ControlListener) Chown(uid, gid int) error { return errors.ErrUnsupported }
+
 // Path is what generations get as SEGUE_CONTROL.
 func (l *ControlListener) Path() string { return l.path }
 

@@ -50,6 +50,16 @@ func (l *NotifyListener) prepare() error {
 	return errors.Join(err, opt)
 }
 
+// NotifyFrom goes on with a socket that another process has listened on at path; see
+// [NotifyListener.File]. It takes over f.
+func NotifyFrom(f *os.File, path string) (*NotifyListener, error) { return nil, errors.ErrUnsupported }
+
+// File is a duplicate of the socket, for a process that is to go on with it.
+func (l *NotifyListener) File() (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Chown gives the socket to the user of a service.
+func (l *NotifyListener) Chown(uid, gid int) error { return errors.ErrUnsupported }
+
 // Path is what services get as NOTIFY_SOCKET.
 func (l *NotifyListener) Path() string { return l.path }
 

@@ -41,6 +41,8 @@ type Process struct {
 	await func() error // in place of cmd.Wait; nil for a child
 	done  chan struct{}
 	err   error // why it ended; written before done is closed
+
+	started uint64 // 0 when it is not known
 }
 
 // Start starts c and waits for its end in a goroutine of its own. An error says
