@@ -6,8 +6,10 @@ import (
 	"os"
 
 	"github.com/segue-go/segue/internal/cli"
+	"github.com/segue-go/segue/internal/launch"
 )
 
 func main() {
+	launch.Main()
 	os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
