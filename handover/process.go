@@ -18,6 +18,7 @@ type Command struct {
 	Args    []string // including the program's name
 	Dir     string   // "" is this process's
 	Env     []string // the whole environment but for the wire's: nil is an empty one, nothing comes from this process
+	Stdin   *os.File // nil is empty
 	Stdout  *os.File // nil discards
 	Stderr  *os.File // nil discards
 	Group   bool     // leads a process group of its own, so that Signal reaches its children
@@ -50,7 +51,10 @@ type Process struct {
 // status is for the parent.
 func Start(c Command) (*Process, error) {
 	cmd := &exec.Cmd{Path: c.Path, Args: c.Args, Dir: c.Dir, SysProcAttr: processAttributes(c.Group)}
-	// A nil *os.File in an io.Writer is not nil.
+	// A nil *os.File in an io.Reader or io.Writer is not nil.
+	if c.Stdin != nil {
+		cmd.Stdin = c.Stdin
+	}
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
