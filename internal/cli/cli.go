@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/internal/closest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -140,7 +141,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		var all []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { all = append(all, f.Name) })
 		hint := seeHelp(cmd)
-		if similar := closest(name, all); similar != "" {
+		if similar := closest.Word(name, all); similar != "" {
 			hint = "did you mean --" + similar + "? " + hint
 		}
 		return usage(fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), name), hint)

@@ -1,8 +1,9 @@
-package cli
+// Package closest guesses what a mistyped word was meant to be.
+package closest
 
-// closest is the word that a mistyped one was probably meant to be: at most two
+// Word is the word that a mistyped one was probably meant to be: at most two
 // letters away, or begun with it. "" if there is none.
-func closest(typed string, words []string) string {
+func Word(typed string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
 		d := distance(typed, w)
