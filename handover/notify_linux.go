@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,7 +112,7 @@ func (n *Notifier) Barrier(ctx context.Context) error {
 		return fmt.Errorf("cannot wait for the supervisor: %w", err)
 	}
 	defer r.Close()
-	err = n.sendFile("BARRIER=1", w)
+	err = n.SendFile(w, "BARRIER=1")
 	w.Close()
 	if err != nil {
 		return err
@@ -124,7 +125,13 @@ func (n *Notifier) Barrier(ctx context.Context) error {
 	return nil
 }
 
-func (n *Notifier) sendFile(assignment string, f *os.File) error {
+// SendFile is Send with a descriptor, of which the supervisor gets a copy:
+// FDSTORE=1 in sd_pid_notify_with_fds(3).
+func (n *Notifier) SendFile(f *os.File, assignments ...string) error {
+	if n == nil || n.path == "" {
+		return nil
+	}
+	message := []byte(strings.Join(assignments, "\n"))
 	return n.write(func(c *net.UnixConn) error {
 		raw, err := f.SyscallConn()
 		if err != nil {
@@ -139,7 +146,7 @@ func (n *Notifier) sendFile(assignment string, f *os.File) error {
 		var sendErr error
 		err = raw.Control(func(fd uintptr) {
 			err := to.Write(func(socket uintptr) bool {
-				sendErr = unix.Sendmsg(int(socket), []byte(assignment), unix.UnixRights(int(fd)), nil, unix.MSG_NOSIGNAL)
+				sendErr = unix.Sendmsg(int(socket), message, unix.UnixRights(int(fd)), nil, unix.MSG_NOSIGNAL)
 				return !errors.Is(sendErr, unix.EAGAIN)
 			})
 			sendErr = errors.Join(sendErr, err)

@@ -37,6 +37,15 @@ func (l *NotifyListener) Close() error { return nil }
 // Barrier does nothing here: only systemd has barriers.
 func (n *Notifier) Barrier(ctx context.Context) error { return nil }
 
+// SendFile needs Linux; elsewhere the error wraps [errors.ErrUnsupported], unless
+// nobody listens.
+func (n *Notifier) SendFile(f *os.File, assignments ...string) error {
+	if n == nil || n.path == "" {
+		return nil
+	}
+	return unsupported("pass descriptors to the supervisor")
+}
+
 // ControlListener is where generations dial in; Linux only.
 type ControlListener struct{}
 
