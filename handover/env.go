@@ -22,11 +22,12 @@ const (
 	EnvPredecessor   = "SEGUE_PREDECESSOR" // pid of the process that spawned its own successor
 	EnvSolo          = "SEGUE_SOLO"        // descriptor whose lock serialises solo tasks
 	EnvJournal       = "SEGUE_JOURNAL"     // descriptor of the memory for a journal
+	EnvLaunch        = "SEGUE_LAUNCH"      // descriptor of what is said before the program begins; none sees it
 	firstInheritedFD = 3                   // SD_LISTEN_FDS_START
 )
 
 var wireEnv = []string{EnvListenFDs, EnvListenNames, EnvListenPID, EnvNotifySocket,
-	EnvWatchdogUsec, EnvWatchdogPID, EnvControl, EnvGeneration, EnvPredecessor, EnvSolo, EnvJournal}
+	EnvWatchdogUsec, EnvWatchdogPID, EnvControl, EnvGeneration, EnvPredecessor, EnvSolo, EnvJournal, EnvLaunch}
 
 // Inheritance is what a process was given at birth.
 type Inheritance struct {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -26,6 +27,7 @@ type Command struct {
 	Sockets []Socket // passed by name, in this order
 	Solo    *os.File // see SoloLock; nil passes none
 	Journal *os.File // see Journal; nil passes none
+	Launch  *os.File // tells a program that becomes another one what to do first; nil passes none
 
 	Generation   int
 	Predecessor  int
@@ -34,16 +36,16 @@ type Command struct {
 	Control      string
 }
 
-// Process is a child started by [Start].
+// Process is one that was started by [Start], or is followed by [Watch].
 type Process struct {
-	PID   int
-	cmd   *exec.Cmd
-	group bool
-	await func() error // in place of cmd.Wait; nil for a child
-	done  chan struct{}
-	err   error // why it ended; written before done is closed
-
+	PID     int
+	mu      sync.Mutex  // Release of an os.Process is not safe for concurrent use
+	handle  *os.Process // released when it has ended
 	started uint64 // 0 when it is not known
+	group   bool
+	done    chan struct{}
+	state   *os.ProcessState // nil when only the end is known
+	err     error            // why it ended; both are written before done is closed
 }
 
 // Start starts c and waits for its end in a goroutine of its own. An error says
@@ -82,6 +84,7 @@ func Start(c Command) (*Process, error) {
 	}
 	pass(EnvSolo, c.Solo)
 	pass(EnvJournal, c.Journal)
+	pass(EnvLaunch, c.Launch)
 	if c.Generation > 0 {
 		env[EnvGeneration] = strconv.Itoa(c.Generation)
 	}
@@ -90,7 +93,7 @@ func Start(c Command) (*Process, error) {
 	}
 	env[EnvNotifySocket], env[EnvWatchdogUsec], env[EnvControl] = c.NotifySocket, c.Watchdog, c.Control
 	cmd.Env = mergeEnv(c.Env, env)
-	var await func() error
+	await := func() (*os.ProcessState, error) { return exitOf(cmd) }
 	if c.Sibling {
 		var err error
 		if await, err = asSibling(cmd.SysProcAttr); err != nil {
@@ -98,11 +101,9 @@ func Start(c Command) (*Process, error) {
 		}
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, startError(c, err)
+		return nil, StartError(c, err)
 	}
-	p := &Process{PID: cmd.Process.Pid, cmd: cmd, group: c.Group, await: await, done: make(chan struct{})}
-	go p.wait()
-	return p, nil
+	return follow(cmd.Process, c.Group, await), nil
 }
 
 // mergeEnv drops every variable of the wire from base and adds those that are
@@ -126,7 +127,9 @@ next:
 	return env
 }
 
-func startError(c Command, err error) error {
+// StartError is what [Start] says when err is why c could not be executed, for who
+// executes it by other means.
+func StartError(c Command, err error) error {
 	hint := ""
 	switch {
 	case c.Dir != "" && !isDir(c.Dir):
@@ -159,24 +162,39 @@ func isFile(c Command) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// wait is the one owner of this child's exit status.
-func (p *Process) wait() {
-	if p.await != nil {
-		p.err = p.await()
-		close(p.done)
-		return
-	}
-	err := p.cmd.Wait()
-	var exit *exec.ExitError
+// follow makes a Process of one that was not waited for yet. await returns when it has
+// ended.
+func follow(handle *os.Process, group bool, await func() (*os.ProcessState, error)) *Process {
+	p := &Process{PID: handle.Pid, handle: handle, group: group, done: make(chan struct{})}
+	p.started, _ = StartTime(p.PID) // still the same process: what has ended keeps its number until it was waited for
+	go p.wait(await)
+	return p
+}
+
+// wait is the one owner of the process's end.
+func (p *Process) wait(await func() (*os.ProcessState, error)) {
+	state, err := await()
 	switch {
-	case err == nil:
-		p.err = errors.New("exited with status 0")
-	case errors.As(err, &exit):
-		p.err = exitError{exit}
+	case err != nil:
+		p.err = err
+	case state.Success():
+		p.state, p.err = state, errors.New("exited with status 0")
 	default:
-		p.err = fmt.Errorf("ended, and how is not known: %w", err)
+		p.state, p.err = state, exitError{&exec.ExitError{ProcessState: state}}
 	}
 	close(p.done)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handle.Release()
+}
+
+// exitOf waits for a child.
+func exitOf(cmd *exec.Cmd) (*os.ProcessState, error) {
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return nil, fmt.Errorf("ended, and how is not known: %w", err)
+	}
+	return cmd.ProcessState, nil
 }
 
 // Done is closed when the process has ended and was reaped.
@@ -194,35 +212,47 @@ func (p *Process) Err() error {
 
 // ExitCode is the status for a parent that passes it on: the exit status, or
 // 128 plus the number of the signal that ended the process. -1 while it runs,
-// and when somebody else in this process waited for it (see [Process.Err]).
+// and when the status was for somebody else (see [Process.Err]).
 func (p *Process) ExitCode() int {
 	select {
 	case <-p.done:
 	default:
 		return -1
 	}
-	state := p.cmd.ProcessState
-	if state == nil {
+	if p.state == nil {
 		return -1
 	}
-	if s := terminatedBy(state); s != 0 {
+	if s := terminatedBy(p.state); s != 0 {
 		return 128 + int(s)
 	}
-	return state.ExitCode()
+	return p.state.ExitCode()
 }
 
 // Signal sends sig to the process, and to its whole group if it leads one.
 // An ended process is no error; its group gets the signal still, since its
 // children may have outlived it. That is for right after its end: once the last
-// of the group is gone too, the kernel may give the number to somebody else.
+// of the group is gone too, the kernel may give the number to another group.
 func (p *Process) Signal(sig os.Signal) error {
 	if p.group {
+		if p.replaced() {
+			return nil
+		}
 		return signalGroup(p.PID, sig)
 	}
-	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("cannot signal process %d: %w", p.PID, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.handle.Signal(sig)
+	if err == nil || errors.Is(err, os.ErrProcessDone) || p.Err() != nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("cannot signal process %d: %w", p.PID, err)
+}
+
+// replaced says whether the number is another process's by now. A number that a
+// group has still is given to nobody else, so the group has ended too.
+func (p *Process) replaced() bool {
+	now, err := StartTime(p.PID)
+	return err == nil && p.started != 0 && now != p.started
 }
 
 type exitError struct{ *exec.ExitError }

@@ -142,8 +142,8 @@ func TestStolenExit(t *testing.T) {
 	if _, err := syscall.Wait4(cmd.Process.Pid, &status, 0, nil); err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{PID: cmd.Process.Pid, cmd: cmd, done: make(chan struct{})}
-	p.wait()
+	p := follow(cmd.Process, false, func() (*os.ProcessState, error) { return exitOf(cmd) })
+	<-p.Done()
 	if p.ExitCode() != -1 || p.Err() == nil || !strings.Contains(p.Err().Error(), "how is not known") {
 		t.Errorf("%d, %v", p.ExitCode(), p.Err())
 	}

@@ -3,6 +3,7 @@ package handover
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,23 +15,31 @@ import (
 // when it is told MAINPID=, which is while this process still lives.
 //
 // wait returns when the process has ended, by its pidfd.
-func asSibling(attr *syscall.SysProcAttr) (wait func() error, err error) {
+func asSibling(attr *syscall.SysProcAttr) (wait func() (*os.ProcessState, error), err error) {
 	attr.Cloneflags |= unix.CLONE_PARENT
 	pidfd := -1
 	attr.PidFD = &pidfd
-	return func() error {
+	return func() (*os.ProcessState, error) {
 		if pidfd < 0 { // Linux before 5.4
-			return errors.New("cannot be watched: this kernel has no pidfd")
+			return nil, errors.New("cannot be watched: this kernel has no pidfd")
 		}
 		defer unix.Close(pidfd)
-		for {
-			_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
-			switch {
-			case err == nil:
-				return errors.New("ended; its exit status was for the parent of both")
-			case !errors.Is(err, unix.EINTR):
-				return fmt.Errorf("cannot be watched: %w", err)
-			}
+		if err := awaitEnd(pidfd); err != nil {
+			return nil, err
 		}
+		return nil, errors.New("ended; its exit status was for the parent of both")
 	}, nil
+}
+
+// awaitEnd returns when the process of a pidfd has ended.
+func awaitEnd(pidfd int) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("cannot be watched: %w", err)
+		}
+	}
 }

@@ -2,8 +2,11 @@
 
 package handover
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
-func asSibling(*syscall.SysProcAttr) (wait func() error, err error) {
+func asSibling(*syscall.SysProcAttr) (wait func() (*os.ProcessState, error), err error) {
 	return nil, unsupported("start a sibling")
 }
