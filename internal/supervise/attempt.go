@@ -1,7 +1,10 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,8 +17,9 @@ const outputLines = 10
 
 // attempt is one start or restart under way. The loop holds at most one.
 type attempt struct {
+	action  string      // for the report
 	old     *generation // nil when nothing serves
-	program string
+	recipe  recipe
 	next    *generation // set when it was spawned; only for the attempt's goroutine
 	moved   bool        // MOVE was tried
 	passage passage     // what DRAIN is to carry then
@@ -29,14 +33,67 @@ type attempt struct {
 // *client.Error and changes nothing. When ctx ends the restart goes on: it is
 // the service's, not the caller's.
 func (s *Service) Restart(ctx context.Context, r client.RestartRequest) (client.Report, error) {
+	return s.replace(ctx, "restart", func() (recipe, error) {
+		return prepared(s.recipe.Config, cmp.Or(r.Binary, s.recipe.Path))
+	})
+}
+
+// Rollback is Restart with what the generation before the present one was started
+// with, its program above all, also when another file has taken its place. Only
+// generations that have served count, and of several that were started alike the
+// first.
+func (s *Service) Rollback(ctx context.Context) (client.Report, error) {
+	return s.replace(ctx, "rollback", func() (recipe, error) {
+		if s.previous == nil {
+			return recipe{}, &client.Error{Message: fmt.Sprintf("cannot roll %s back: no other version has served before this one", s.name),
+				Hint: "segue restart --binary FILE puts another one in its place"}
+		}
+		return s.previous.again(s.dir)
+	})
+}
+
+// Change is Restart with another configuration, whose sockets are opened first.
+// What is not a matter of the process is changed without one: the report has no
+// steps then.
+func (s *Service) Change(ctx context.Context, c Config) (client.Report, error) {
+	began := time.Now()
+	alike := false
+	err := s.do(func() error {
+		if alike = c.startsLike(s.recipe.Config); alike {
+			s.configure(c)
+		}
+		return nil
+	})
+	if alike || err != nil {
+		return client.Report{Service: s.name, Action: "change", Outcome: client.Done, Began: began, Took: time.Since(began), Steps: []client.Step{}}, err
+	}
+	undo, err := s.common.sockets.open(c.Listen)
+	if err != nil {
+		return client.Report{}, err
+	}
+	report, err := s.replace(ctx, "restart", func() (recipe, error) { return prepared(c, "") })
+	if err != nil || report.Outcome != client.Done {
+		undo()
+	}
+	return report, err
+}
+
+// configure is for what concerns the supervisor alone.
+func (s *Service) configure(c Config) {
+	s.recipe.Config = c
+	s.mu.Lock()
+	s.view.config = c
+	s.mu.Unlock()
+}
+
+// replace begins an attempt with what the loop finds to be started, and returns
+// its report.
+func (s *Service) replace(ctx context.Context, action string, with func() (recipe, error)) (client.Report, error) {
 	reply := make(chan client.Report, 1)
 	err := s.do(func() error {
-		program := s.program
-		if r.Binary != "" {
-			var err error
-			if program, err = s.config.program(r.Binary); err != nil {
-				return &client.Error{Message: err.Error()}
-			}
+		recipe, err := with()
+		if err != nil {
+			return refusal(err)
 		}
 		if err := s.enter(restart, ""); err != nil {
 			hint := "wait for it to end; `segue status` shows how far it is"
@@ -49,7 +106,7 @@ func (s *Service) Restart(ctx context.Context, r client.RestartRequest) (client.
 			s.timer.Stop()
 			s.timer = nil
 		}
-		s.begin(reply, program)
+		s.begin(recipe, action, reply)
 		return nil
 	})
 	if err != nil {
@@ -63,13 +120,20 @@ func (s *Service) Restart(ctx context.Context, r client.RestartRequest) (client.
 	}
 }
 
-// begin starts an attempt; program "" is the present one.
-func (s *Service) begin(reply chan client.Report, program string) {
-	if program == "" {
-		program = s.program
+// refusal is err as the API tells it.
+func refusal(err error) error {
+	var told *client.Error
+	if errors.As(err, &told) {
+		return told
 	}
+	return &client.Error{Message: err.Error()}
+}
+
+// begin starts an attempt.
+func (s *Service) begin(r recipe, action string, reply chan client.Report) {
+	r.file = nil // of an earlier generation
 	ctx, cancel := context.WithCancelCause(context.Background())
-	a := &attempt{program: program, cancel: cancel, done: make(chan struct{}), reply: reply}
+	a := &attempt{action: action, recipe: r, cancel: cancel, done: make(chan struct{}), reply: reply}
 	if g := s.view.current; g != nil && g.Err() == nil && s.view.state == client.Restarting {
 		a.old = g
 	}
@@ -79,10 +143,11 @@ func (s *Service) begin(reply chan client.Report, program string) {
 
 // run is the attempt's goroutine.
 func (s *Service) run(ctx context.Context, a *attempt) {
-	report := client.Report{Service: s.config.Name, Action: "restart", Began: time.Now()}
+	report := client.Report{Service: s.name, Action: a.action, Began: time.Now()}
+	config := a.recipe.Config
 	restart := handover.Restart{
 		Spawn: func(context.Context) (handover.Generation, error) {
-			g, err := s.spawn(a.program)
+			g, err := s.spawn(a.recipe)
 			if err != nil {
 				return nil, err
 			}
@@ -90,7 +155,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 			return g, nil
 		},
 		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
-		ReadyTimeout: s.config.ReadyTimeout, Trial: s.config.Trial, Probation: s.config.Probation, MoveWithin: s.config.DrainTimeout,
+		ReadyTimeout: config.ReadyTimeout, Trial: config.Trial, Probation: config.Probation, MoveWithin: config.DrainTimeout,
 		Move: func(ctx context.Context, _ handover.Generation) (note string) {
 			a.moved = true
 			a.passage, note = a.old.move(ctx, a.next)
@@ -99,8 +164,13 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		Progress: func(step handover.Step) { s.progress(a, step) },
 	}
 	if a.old != nil {
-		restart.Old = a.old
 		report.From = infoOf(a.old)
+		if a.old.recipe.Config.Speaks != SpeaksNothing && config.Speaks != SpeaksNothing {
+			restart.Old = a.old
+		} else {
+			a.old.leave(handover.Stop, a.old.budget) // it has the address that the new one opens
+			<-a.old.retired
+		}
 	}
 	next, r := restart.Run(ctx)
 	defer func() { a.passage.close() }() // if the old one did not need it
@@ -138,6 +208,27 @@ func (a *attempt) leaveBy() passage {
 		return a.passage
 	}
 	return a.old.opened(context.Background(), a.next)
+}
+
+// settle makes what g was started with what the next one is started with. What was
+// so before can be rolled back to, if it was something else.
+func (s *Service) settle(g *generation) {
+	before := s.recipe
+	s.recipe = g.recipe
+	s.recipe.Proven = g.info()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view.config = g.recipe.Config
+	switch {
+	case before.same(s.recipe):
+		s.recipe.Proven = before.Proven
+		before.file.close()
+	case before.Proven.Number > 0:
+		if s.previous != nil {
+			s.previous.file.close()
+		}
+		s.previous, s.view.previous = &before, &before.Proven
+	}
 }
 
 // finish gives the report to everybody. A first start is no restart.
@@ -199,14 +290,15 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 	s.try = nil
 	if s.view.state == client.Stopping {
 		if serves {
-			a.next.leave(handover.Stop, s.config.DrainTimeout)
+			a.next.leave(handover.Stop, a.next.budget)
 		}
 		s.endIfGone()
 		return
 	}
 	reason := r.Reason
 	if !serves && a.next != nil {
-		s.sockets.drop(func(_ string, by int) bool { return by == a.next.number })
+		s.common.sockets.drop(func(_ string, by *generation) bool { return by == a.next })
+		a.next.recipe.file.close()
 	}
 	switch {
 	case serves:
@@ -216,16 +308,17 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		}
 		s.view.current = a.next
 		s.mu.Unlock()
-		s.program = a.program
-		s.sockets.drop(func(name string, _ int) bool { return !a.next.wants(name) })
+		s.settle(a.next)
 		if !a.next.Steerable() {
 			s.become(a.next, client.RoleServing)
 		}
 		s.enter(up, "")
 		if a.old != nil {
 			s.crashes.served(a.old.servedFor())
-			s.become(a.old, client.RoleDraining)
-			a.old.makeWay(s.config.DrainTimeout, a.leaveBy)
+			if a.old.Err() == nil {
+				s.become(a.old, client.RoleDraining)
+			}
+			a.old.makeWay(a.old.budget, a.leaveBy)
 		}
 		if !slices.Contains(s.view.alive, a.next) {
 			s.lost(a.next) // it was seen to end before it was the one that serves
@@ -240,7 +333,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		s.mu.Unlock()
 	default:
 		if a.old != nil {
-			a.old.leave(handover.Drain, s.config.DrainTimeout) // it lives, but did not resume
+			a.old.leave(handover.Drain, a.old.budget) // it lives, but did not resume
 		}
 		if a.next != nil && a.next.Err() != nil {
 			s.exitCode.Store(int32(max(1, a.next.process.ExitCode())))

@@ -14,10 +14,28 @@ const behind = 1024
 
 // bus carries events to subscribers. Safe for concurrent use.
 type bus struct {
+	mu     sync.Mutex
+	closed bool
+	subs   map[*subscriber]struct{}
+}
+
+// channel is the bus for one service. Its end is that of the bus when it is the
+// only one.
+type channel struct {
+	*bus
 	service string
-	mu      sync.Mutex
-	closed  bool
-	subs    map[*subscriber]struct{}
+	shared  bool
+}
+
+func (c channel) publish(e client.Event) {
+	e.Service = c.service
+	c.bus.publish(e)
+}
+
+func (c channel) close() {
+	if !c.shared {
+		c.bus.close()
+	}
 }
 
 type subscriber struct {
@@ -25,9 +43,7 @@ type subscriber struct {
 	dropped int
 }
 
-func newBus(service string) *bus {
-	return &bus{service: service, subs: map[*subscriber]struct{}{}}
-}
+func newBus() *bus { return &bus{subs: map[*subscriber]struct{}{}} }
 
 // subscribe's channel is closed by cancel or with the service.
 func (b *bus) subscribe() (<-chan client.Event, func()) {
@@ -50,7 +66,6 @@ func (b *bus) subscribe() (<-chan client.Event, func()) {
 }
 
 func (b *bus) publish(e client.Event) {
-	e.Service = b.service
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}

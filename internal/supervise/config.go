@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/internal/launch"
 )
 
 // What a Config means that leaves these out.
@@ -71,10 +73,10 @@ type Listen struct {
 }
 
 // Limit is a resource limit (setrlimit(2)); Infinity for none.
-type Limit struct{ Soft, Hard uint64 }
+type Limit = launch.Limit
 
 // Infinity is RLIM_INFINITY.
-const Infinity = ^uint64(0)
+const Infinity = launch.Infinity
 
 // Probe is what a generation on trial or probation must stand. Exactly one of
 // Path, TCP and Command is set.

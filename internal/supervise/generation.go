@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,6 @@ import (
 const (
 	cleanupPatience  = 15 * time.Second
 	unservedPatience = 2 * time.Second
-	forcedPatience   = 2 * time.Second
 )
 
 // generation is one process of the service. It is a handover.Generation; its
@@ -29,7 +29,8 @@ const (
 // say.
 type generation struct {
 	number  int
-	binary  string
+	recipe  recipe
+	uid     int // of its processes
 	started time.Time
 	process *handover.Process
 	budget  time.Duration // for its drain
@@ -165,7 +166,7 @@ func (g *generation) info() client.Generation {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return client.Generation{
-		Number: g.number, PID: g.process.PID, Role: g.role, Binary: g.binary,
+		Number: g.number, PID: g.process.PID, Role: g.role, Binary: g.recipe.Program,
 		Started: g.started, Status: g.status, Managed: g.link != nil,
 	}
 }
@@ -210,8 +211,9 @@ func (g *generation) climb(v handover.Verb, budget time.Duration, by func() pass
 	err := g.call(ctx, v, fields, p.files()...)
 	cancel()
 	p.close()
+	signal := cmp.Or(g.recipe.Config.StopSignal, syscall.SIGTERM)
 	if err != nil {
-		g.process.Signal(syscall.SIGTERM)
+		g.process.Signal(signal)
 	}
 	killed := false
 	patience := budget + cleanupPatience
@@ -219,8 +221,8 @@ func (g *generation) climb(v handover.Verb, budget time.Duration, by func() pass
 		patience = unservedPatience
 	}
 	if !g.ends(patience, g.hurry) {
-		g.process.Signal(syscall.SIGTERM)
-		if !g.ends(forcedPatience, nil) {
+		g.process.Signal(signal)
+		if !g.ends(cmp.Or(g.recipe.Config.KillAfter, DefaultKillAfter), nil) {
 			killed = true
 			g.process.Signal(os.Kill)
 			<-g.Done()

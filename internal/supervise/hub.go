@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,7 +140,7 @@ func (h *hub) accept() {
 			return
 		}
 		g := h.find(peer.PID)
-		if g == nil || peer.UID != os.Geteuid() {
+		if g == nil || peer.UID != g.uid {
 			h.problem("refused process %d of user %d at the control socket: it is not a generation of this service", peer.PID, peer.UID)
 			peer.Close()
 			continue
@@ -195,7 +194,7 @@ func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields,
 		if len(r.Files) != 1 {
 			return nil, fmt.Errorf("cannot keep %d sockets with one message: exactly one is expected", len(r.Files))
 		}
-		return nil, c.hub.sockets.keep(r.Fields["SOCKET"], r.Files[0], c.g.number)
+		return nil, c.hub.sockets.keep(r.Fields["SOCKET"], r.Files[0], c.g)
 	case handover.Ready:
 		c.g.serves(strings.Split(r.Fields["SOCKETS"], ":"))
 		c.g.becomesReady()
@@ -218,7 +217,7 @@ func (h *hub) receive() {
 		g := h.find(n.PID)
 		switch {
 		case g == nil && h.ended(n.PID):
-		case g == nil || n.UID != os.Geteuid():
+		case g == nil || n.UID != g.uid:
 			h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
 		case err != nil:
 			h.problem("generation %d: %v", g.number, err)

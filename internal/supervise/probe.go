@@ -20,7 +20,7 @@ import (
 // as a TLS server answers it; the certificate is not verified, since the probe
 // knows whom it talks to.
 func (s *Service) probe(ctx context.Context, g *generation) error {
-	for _, p := range s.config.Probes {
+	for _, p := range g.recipe.Config.Probes {
 		if err := s.probeBy(ctx, g, p); err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (s *Service) probe(ctx context.Context, g *generation) error {
 }
 
 func (s *Service) probeBy(ctx context.Context, g *generation, p Probe) error {
-	socket, err := s.sockets.find(p.Socket)
+	socket, err := s.common.sockets.find(p.Socket)
 	if err != nil {
 		return fmt.Errorf("cannot probe %s: %w", p.Path, err)
 	}

@@ -15,13 +15,13 @@ import (
 // Service is one supervised service. The goroutine of Run owns its state; other
 // goroutines send it calls, and read under mu.
 type Service struct {
-	config  Config
-	home    *home
-	sockets *sockets
-	logs    logs
-	bus     *bus
-	hub     *hub
-	solo    *os.File // nil where it cannot be had
+	name   string
+	dir    string // its runtime directory
+	common *common
+	home   *home
+	logs   logs
+	bus    channel
+	hub    *hub
 
 	probeTLS atomic.Bool    // the probed server turned out to speak TLS
 	calls    chan call      // to the loop
@@ -34,8 +34,9 @@ type Service struct {
 	closed bool
 
 	// Only the loop's.
-	program  string // of the next generation
-	number   int    // of the newest generation
+	recipe   recipe  // of the next generation
+	previous *recipe // of the generation before the one that serves; nil if there is none
+	number   int     // of the newest generation
 	crashes  backoff
 	try      *attempt
 	stopping *ending
@@ -47,7 +48,9 @@ type view struct {
 	state      client.State
 	reason     string
 	since      time.Time
-	current    *generation   // the one that serves, or served last
+	current    *generation // the one that serves, or served last
+	config     Config      // of the recipe
+	previous   *client.Generation
 	alive      []*generation // oldest first
 	restarts   int
 	rolledBack int
@@ -62,16 +65,26 @@ type call struct {
 
 // New checks c, makes and locks the runtime directory and opens the sockets.
 // Nothing is started. An error changes nothing that runs.
-func New(c Config) (_ *Service, err error) {
+func New(c Config) (*Service, error) { return newService(c, nil, nil) }
+
+// newService is New for one instance of several, under a supervisor: with its bus
+// and, but for the first of them, what they share.
+func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	program, err := c.program(c.Argv[0])
+	r, err := prepared(c, "")
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{config: c, program: program, bus: newBus(c.Name), calls: make(chan call), ended: make(chan struct{})}
-	s.view.state, s.view.since = client.Starting, time.Now()
+	s := &Service{
+		name: c.Name, dir: c.RuntimeDir, recipe: r,
+		bus: channel{b, c.Name, true}, calls: make(chan call), ended: make(chan struct{}),
+	}
+	if b == nil {
+		s.bus = channel{newBus(), c.Name, false}
+	}
+	s.view.state, s.view.since, s.view.config = client.Starting, time.Now(), c
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -89,13 +102,12 @@ func New(c Config) (_ *Service, err error) {
 	if all := s.logs.numbers(); len(all) > 0 {
 		s.number = all[len(all)-1] // numbers go on, so that a log is of one generation only
 	}
-	if s.sockets, err = openSockets(c.Listen); err != nil {
+	if shared != nil {
+		s.common = shared.hold()
+	} else if s.common, err = openCommon(c); err != nil {
 		return nil, err
 	}
-	if s.solo, err = handover.NewSoloLock(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err
-	}
-	if s.hub, err = openHub(c.RuntimeDir, s.sockets, s.bus.publish, s.asked); err != nil {
+	if s.hub, err = openHub(c.RuntimeDir, s.common.sockets, s.bus.publish, s.asked); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -112,11 +124,12 @@ func (s *Service) Close() error {
 	if s.hub != nil {
 		s.hub.close()
 	}
-	if s.sockets != nil {
-		s.sockets.close()
+	if s.common != nil {
+		s.common.release()
 	}
-	if s.solo != nil {
-		s.solo.Close()
+	s.recipe.file.close()
+	if s.previous != nil {
+		s.previous.file.close()
 	}
 	s.bus.close()
 	if s.home != nil {
@@ -141,7 +154,7 @@ func (s *Service) Run(ctx context.Context) error {
 		stop := s.reapOrphans()
 		defer stop()
 	}
-	s.begin(nil, "")
+	s.begin(s.recipe, "restart", nil)
 	gone := ctx.Done()
 	for s.view.state != client.Stopped && (s.view.state != client.Failed || len(s.view.alive) > 0) {
 		var pause <-chan time.Time
@@ -154,7 +167,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-pause:
 			s.timer = nil
 			s.enter(due, "")
-			s.begin(nil, "")
+			s.begin(s.recipe, "restart", nil)
 		case <-gone:
 			gone = nil
 			s.end(nil)
@@ -223,10 +236,9 @@ func (s *Service) Status() client.Status {
 	defer s.mu.Unlock()
 	v := s.view
 	st := client.Status{
-		Service: s.config.Name, State: v.state, Reason: v.reason, Since: v.since,
-		Sockets:     s.sockets.status(),
-		Generations: []client.Generation{},
-		Restarts:    v.restarts, RolledBack: v.rolledBack, Crashes: v.crashed, LastReport: v.last,
+		Service: s.name, State: v.state, Reason: v.reason, Since: v.since,
+		Sockets: s.common.sockets.status(), Generations: []client.Generation{}, Previous: v.previous,
+		Restarts: v.restarts, RolledBack: v.rolledBack, Crashes: v.crashed, LastReport: v.last,
 	}
 	for _, g := range v.alive {
 		st.Generations = append(st.Generations, g.info())

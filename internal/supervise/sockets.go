@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -11,12 +12,13 @@ import (
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/launch"
 )
 
-// sockets are the listening sockets of the service. The supervisor holds their
-// descriptors and never accepts. Some it was told to open, others a generation
-// has opened and handed over to be kept for the next one. Safe for concurrent
-// use.
+// sockets are the listening sockets of a service, of which all its instances have
+// the same. The supervisor holds their descriptors and never accepts. Some it was
+// told to open, others a generation has opened and handed over to be kept for the
+// next one. Safe for concurrent use.
 type sockets struct {
 	mu   sync.Mutex
 	list []socket
@@ -24,47 +26,95 @@ type sockets struct {
 
 type socket struct {
 	handover.Socket
-	addr net.Addr
-	by   int // the generation that opened it; 0 for the supervisor
+	addr   net.Addr
+	listen Listen      // as it was asked for; zero for one that a generation has opened
+	by     *generation // that opened it; nil for the supervisor
 }
 
 // openSockets opens all or none.
-func openSockets(wanted []Listen) (_ *sockets, err error) {
+func openSockets(wanted []Listen) (*sockets, error) {
 	s := &sockets{}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
+	_, err := s.open(wanted)
+	return s, err
+}
+
+// open opens what is wanted and not open yet, all or none of it; undo closes that
+// again.
+func (s *sockets) open(wanted []Listen) (undo func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.list)
 	var errs []error
 	for _, l := range wanted {
-		if err := s.open(l); err != nil {
+		if slices.ContainsFunc(s.list, func(o socket) bool { return o.by == nil && o.listen == l }) {
+			continue
+		}
+		if err := s.listen(l); err != nil {
 			errs = append(errs, fmt.Errorf("cannot open socket %q: %w", l.Name, err))
 		}
 	}
-	return s, errors.Join(errs...)
+	opened := slices.Clone(s.list[before:])
+	undo = func() {
+		s.remove(func(o socket) bool {
+			return slices.ContainsFunc(opened, func(n socket) bool { return n.File == o.File })
+		})
+	}
+	if len(errs) > 0 {
+		s.mu.Unlock()
+		undo()
+		s.mu.Lock()
+		return func() {}, errors.Join(errs...)
+	}
+	return undo, nil
 }
 
-func (s *sockets) open(l Listen) error {
+func (s *sockets) listen(l Listen) error {
 	ln, err := handover.Listen(l.Addr)
 	if err != nil {
 		return err
 	}
 	defer ln.Close() // a duplicate is kept: an os.File that is passed on leaves the blocking mode alone
-	return s.add(l.Name, ln.(syscall.Conn), ln.Addr(), 0)
+	if err := l.dress(); err != nil {
+		os.Remove(ln.Addr().String())
+		return err
+	}
+	return s.add(l.Name, ln.(syscall.Conn), ln.Addr(), l, nil)
 }
 
-func (s *sockets) add(name string, c syscall.Conn, addr net.Addr, by int) error {
+// dress gives a unix socket its mode and owner.
+func (l Listen) dress() error {
+	network, path, err := handover.SplitAddr(l.Addr)
+	if err != nil || network != "unix" {
+		return err
+	}
+	uid, gid, err := launch.Owner(l.Owner, l.Group)
+	if err != nil {
+		return err
+	}
+	if l.Owner != "" || l.Group != "" {
+		if err := os.Chown(path, uid, gid); err != nil {
+			return fmt.Errorf("cannot give %s its owner: %w; run the supervisor as root, or leave owner and group out", path, err)
+		}
+	}
+	return os.Chmod(path, cmp.Or(l.Mode, 0o600))
+}
+
+func (s *sockets) add(name string, c syscall.Conn, addr net.Addr, l Listen, by *generation) error {
 	f, err := handover.Dup(c, name)
 	if err != nil {
 		return err
 	}
-	s.list = append(s.list, socket{handover.Socket{Name: name, File: f}, addr, by})
+	s.list = append(s.list, socket{handover.Socket{Name: name, File: f}, addr, l, by})
 	return nil
 }
 
 // keep takes a socket that a generation has opened, to pass it to the next.
-func (s *sockets) keep(name string, f *os.File, by int) error {
+func (s *sockets) keep(name string, f *os.File, by *generation) error {
+	return s.take(name, f, Listen{}, by)
+}
+
+// take adds a socket that somebody else has opened. f stays the caller's.
+func (s *sockets) take(name string, f *os.File, l Listen, by *generation) error {
 	if err := handover.CheckName(name); err != nil {
 		return err
 	}
@@ -78,30 +128,52 @@ func (s *sockets) keep(name string, f *os.File, by int) error {
 	if slices.ContainsFunc(s.list, func(o socket) bool { return o.Name == name }) {
 		return fmt.Errorf("cannot keep socket %q: there is one of that name already", name)
 	}
-	return s.add(name, f, ln.Addr(), by)
+	return s.add(name, f, ln.Addr(), l, by)
 }
 
 // drop lets go of the kept sockets that unwanted says. A client that connects
 // to a socket that nobody accepts from would wait for ever.
-func (s *sockets) drop(unwanted func(name string, by int) bool) {
+func (s *sockets) drop(unwanted func(name string, by *generation) bool) {
+	s.remove(func(o socket) bool { return o.by != nil && unwanted(o.Name, o.by) })
+}
+
+// retain lets go of those that were opened for what is not wanted any more.
+func (s *sockets) retain(wanted []Listen) {
+	s.remove(func(o socket) bool { return o.by == nil && !slices.Contains(wanted, o.listen) })
+}
+
+func (s *sockets) remove(gone func(socket) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = slices.DeleteFunc(s.list, func(o socket) bool {
-		if o.by == 0 || !unwanted(o.Name, o.by) {
+		if !gone(o) {
 			return false
 		}
 		o.File.Close()
+		if o.by == nil && o.addr.Network() == "unix" {
+			os.Remove(o.addr.String())
+		}
 		return true
 	})
 }
 
-// all is what the next generation is given.
-func (s *sockets) all() []handover.Socket {
+// of is what a generation is given that wants these, and those that generations
+// have opened.
+func (s *sockets) of(wanted []Listen) []handover.Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]handover.Socket, len(s.list))
-	for i, o := range s.list {
-		list[i] = o.Socket
+	var list []handover.Socket
+	for _, l := range wanted {
+		for _, o := range s.list {
+			if o.by == nil && o.listen == l {
+				list = append(list, o.Socket)
+			}
+		}
+	}
+	for _, o := range s.list {
+		if o.by != nil && !slices.ContainsFunc(wanted, func(l Listen) bool { return l.Name == o.Name }) {
+			list = append(list, o.Socket)
+		}
 	}
 	return list
 }
@@ -111,7 +183,7 @@ func (s *sockets) kept() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.list {
-		if o.by > 0 {
+		if o.by != nil {
 			names = append(names, o.Name)
 		}
 	}

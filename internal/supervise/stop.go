@@ -79,7 +79,7 @@ func (s *Service) endAll() {
 		if g == s.view.current {
 			s.become(g, client.RoleDraining)
 		}
-		g.leave(handover.Stop, s.config.DrainTimeout)
+		g.leave(handover.Stop, g.budget)
 	}
 	s.endIfGone()
 }
@@ -99,7 +99,7 @@ func (s *Service) reportStop() {
 		return
 	}
 	report := client.Report{
-		Service: s.config.Name, Action: "stop", Outcome: client.Done,
+		Service: s.name, Action: "stop", Outcome: client.Done,
 		From: infoOf(e.last), Began: e.began, Took: time.Since(e.began), Steps: []client.Step{},
 	}
 	if e.last != nil {

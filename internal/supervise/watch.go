@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -9,19 +10,31 @@ import (
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/launch"
 )
 
 // spawn starts the next generation. It runs beside the loop, in an attempt: no
 // other spawn is under way.
-func (s *Service) spawn(program string) (*generation, error) {
+func (s *Service) spawn(r recipe) (*generation, error) {
 	if err := s.home.check(); err != nil {
 		return nil, err
 	}
+	config := r.Config
+	uid, _, err := launch.Owner(config.User, config.Group)
+	if err != nil {
+		return nil, err
+	}
+	if uid < 0 {
+		uid = os.Geteuid()
+	}
+	if r.file, err = openExecutable(r.Program); err != nil {
+		r.file = nil // it may be executed, but not read
+	}
 	var g *generation
-	err := s.do(func() error {
+	err = s.do(func() error {
 		s.number++
 		g = &generation{
-			number: s.number, binary: program, started: time.Now(), budget: s.config.DrainTimeout,
+			number: s.number, recipe: r, uid: uid, started: time.Now(), budget: config.DrainTimeout,
 			role: client.RoleStarting, ready: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
 		}
 		return nil
@@ -40,13 +53,19 @@ func (s *Service) spawn(program string) (*generation, error) {
 	}
 	g.journal = s.newJournal(g.number)
 	s.hub.spawning.Lock()
-	g.process, err = handover.Start(handover.Command{
-		Path: program, Args: append([]string{program}, s.config.Argv[1:]...),
-		Dir: s.config.Dir, Env: append(os.Environ(), s.config.Env...),
+	spec := config.spec()
+	command := handover.Command{
+		Path: r.Program, Args: append([]string{r.Program}, config.Argv[1:]...),
+		Dir: config.Dir, Env: append(spec.Environ(os.Environ()), config.Env...),
 		Stdout: out, Stderr: out, Group: true,
-		Sockets: s.sockets.all(), Solo: s.solo, Journal: g.journal, Generation: g.number,
-		NotifySocket: s.hub.notify.Path(), Control: s.hub.control.Path(),
-	})
+	}
+	if config.Speaks != SpeaksNothing {
+		command.Sockets, command.NotifySocket = s.common.sockets.of(config.Listen), s.hub.notify.Path()
+	}
+	if config.Speaks == SpeaksSegue {
+		command.Solo, command.Journal, command.Generation, command.Control = s.common.solo, g.journal, g.number, s.hub.control.Path()
+	}
+	g.process, err = spec.Start(command)
 	if err == nil {
 		s.hub.add(g)
 	}
@@ -64,7 +83,44 @@ func (s *Service) spawn(program string) (*generation, error) {
 		return nil
 	})
 	s.beside.Go(func() { s.watch(g) })
+	if config.Speaks == SpeaksNothing {
+		s.beside.Go(func() { s.presume(g) })
+	}
 	return g, nil
+}
+
+// spec is what is to happen between the supervisor and the program.
+func (c Config) spec() launch.Spec {
+	return launch.Spec{User: c.User, Group: c.Group, Umask: c.Umask, Limits: c.Limits, ListenPID: c.Speaks == SpeaksSystemd}
+}
+
+// presumed is how long a generation that says nothing must have lived to be taken
+// for ready, if there is no probe that could tell.
+const presumed = time.Second
+
+// presume says that a generation is ready that cannot say so itself: as soon as
+// its probes succeed.
+func (s *Service) presume(g *generation) {
+	pause := presumed
+	if len(g.recipe.Config.Probes) > 0 {
+		pause /= 10
+	}
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+		err := s.probe(ctx, g) // nil without probes
+		cancel()
+		if err == nil {
+			g.becomesReady()
+			return
+		}
+	}
 }
 
 // watch follows a generation to its end.
@@ -120,7 +176,7 @@ func (s *Service) pause(served time.Duration) {
 		}
 		s.enter(giveUp, reason)
 		for _, g := range s.view.alive {
-			g.leave(handover.Drain, s.config.DrainTimeout)
+			g.leave(handover.Drain, g.budget)
 		}
 		return
 	}

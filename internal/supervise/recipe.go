@@ -1,0 +1,125 @@
+package supervise
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+
+	"github.com/segue-go/segue/client"
+)
+
+// recipe is what a generation is started with, and what a rollback goes back to.
+type recipe struct {
+	Config  Config            `json:"config"`
+	Path    string            `json:"path"`    // where the program is looked for when a restart asks for nothing else
+	Program string            `json:"program"` // the file that is executed: that at Path, or a copy of what was there
+	Proven  client.Generation `json:"proven"`  // the first that has served with it; zero before
+	file    *executable       // that a generation was started from; nil before that, and when it cannot be read
+}
+
+// prepared is the recipe for c, with the program as it is now at path; "" is c's.
+func prepared(c Config, path string) (recipe, error) {
+	path, err := c.program(cmp.Or(path, c.Argv[0]))
+	return recipe{Config: c, Path: path, Program: path}, err
+}
+
+// again is the recipe with the program as it was.
+func (r recipe) again(home string) (recipe, error) {
+	program := r.Program
+	if r.file != nil {
+		var err error
+		if program, err = r.file.restore(home, r.Proven.Number); err != nil {
+			return r, err
+		}
+	}
+	return recipe{Config: r.Config, Path: r.Path, Program: program}, nil
+}
+
+// same says whether two generations were started from the same file, alike.
+func (r recipe) same(o recipe) bool {
+	return r.file != nil && o.file != nil && os.SameFile(r.file.info, o.file.info) &&
+		r.file.info.ModTime().Equal(o.file.info.ModTime()) && r.Config.startsLike(o.Config)
+}
+
+// startsLike says whether a generation of c would be started as one of o is:
+// nothing in which they differ is a matter of the process.
+func (c Config) startsLike(o Config) bool {
+	return reflect.DeepEqual(c.ofProcess(), o.ofProcess())
+}
+
+// ofProcess is c without what only the supervisor acts upon.
+func (c Config) ofProcess() Config {
+	c.ReadyTimeout, c.Trial, c.Probation, c.DrainTimeout = 0, 0, 0, 0
+	c.Probes, c.StopSignal, c.KillAfter = nil, 0, 0
+	c.Restart, c.Expected, c.Backoff, c.Hooks = "", nil, Backoff{}, nil
+	c.Logs = Logs{To: c.Logs.To}
+	return c
+}
+
+// executable is the file of a program, held open: the next version is usually put
+// in its place, and a rollback needs this one.
+type executable struct {
+	path string
+	file *os.File
+	info os.FileInfo
+}
+
+func openExecutable(path string) (*executable, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err // it may be executed, but not read
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &executable{path, f, info}, nil
+}
+
+// inPlace says whether the file is still what is found at its path.
+func (e *executable) inPlace() bool {
+	now, err := os.Stat(e.path)
+	return err == nil && os.SameFile(now, e.info) && now.Size() == e.info.Size() && now.ModTime().Equal(e.info.ModTime())
+}
+
+// restore is a path with the file: its own, or that of a copy in home.
+func (e *executable) restore(home string, generation int) (path string, err error) {
+	if e.inPlace() {
+		return e.path, nil
+	}
+	path = filepath.Join(home, "binaries", strconv.Itoa(generation), filepath.Base(e.path))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
+	}
+	unfinished := path + ".new"
+	defer os.Remove(unfinished)
+	out, err := os.OpenFile(unfinished, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, e.info.Mode().Perm())
+	if err != nil {
+		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
+	}
+	_, err = io.Copy(out, io.NewSectionReader(e.file, 0, e.info.Size()))
+	if shut := out.Close(); err == nil {
+		err = shut
+	}
+	if err == nil {
+		err = os.Rename(unfinished, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
+	}
+	return path, nil
+}
+
+func (e *executable) close() {
+	if e != nil {
+		e.file.Close()
+	}
+}
