@@ -20,6 +20,8 @@ const (
 	lingerWithin = 5 * time.Second
 	// eventWithin is how long an event stream has to be between two events.
 	eventWithin = 2 * time.Second
+	// lastWordsWithin is how long all those have who are told when they are cut.
+	lastWordsWithin = 100 * time.Millisecond
 )
 
 // The codes of a Close frame that mean "come back": RFC 6455, section 7.4.1, and
@@ -324,29 +326,51 @@ func (c *Conn) endable(l *live, r *http.Request) (*http.Request, context.CancelF
 	return r.WithContext(ctx), cancel
 }
 
-// lastWords tells those who are being cut and did not have their turn, if that
-// can be done at once.
+// lastWords tells those who are being cut and did not have their turn. Whoever is
+// being written to in this moment has to be waited for, and others must not wait
+// for one that does not read: so each has a goroutine, and all the same time.
 func (h *HTTP) lastWords() {
-	until := time.Now().Add(100 * time.Millisecond)
+	until := time.Now().Add(lastWordsWithin)
 	rng := rand.New(rand.NewPCG(rand.Uint64(), 0))
 	cs, _ := h.tracker.all()
+	over, left := make(chan struct{}, len(cs)), 0
 	for _, c := range cs {
 		l := c.live.Load()
-		if l == nil || c.hold.Load() != nil || c.closed() || !l.turn.TryLock() {
+		if l == nil || l.kind == kindOther || c.closed() {
 			continue
 		}
-		c.gate.Lock()
-		l.urgent = true
+		left++
 		words := h.goodbyeWords(l.kind, turn{c: c}, rng)
-		if words != nil && !l.said && !l.out.frames.closing && l.mayPart() {
-			l.left.Store(true)
-			l.said = true
-			c.Conn.SetWriteDeadline(until)
-			if _, err := c.writeOut(l, words); err == nil {
-				c.tellOnce(h.whyStay())
-			}
+		go func() {
+			c.lastWord(l, words, until)
+			over <- struct{}{}
+		}()
+	}
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
+	for ; left > 0; left-- {
+		select {
+		case <-over:
+		case <-late.C:
+			return
 		}
-		c.gate.Unlock()
-		l.turn.Unlock()
+	}
+}
+
+// lastWord waits for a handler that writes, which fails when the connection is cut.
+func (c *Conn) lastWord(l *live, words []byte, until time.Time) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	l.urgent = true
+	if c.hold.Load() != nil || l.said || l.out.frames.closing || !l.mayPart() {
+		return
+	}
+	l.left.Store(true)
+	l.said = true
+	c.Conn.SetWriteDeadline(until)
+	if _, err := c.writeOut(l, words); err == nil {
+		c.tellOnce(c.http.whyStay())
 	}
 }

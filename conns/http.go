@@ -161,7 +161,7 @@ func (h *HTTP) Wait(ctx context.Context) error {
 
 // Cut closes the connections that are left and names them; see [Tracker.Cut].
 // Those whose turn to be told has not come are told now, as far as that can be done
-// without waiting for them.
+// within a tenth of a second.
 func (h *HTTP) Cut() []Cut {
 	if h.phase.Load() >= departing {
 		h.lastWords()
