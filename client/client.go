@@ -9,8 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
+	"syscall"
 )
 
 // maxAnswer bounds an answer that is not a stream, and one line of a stream.
@@ -19,6 +18,10 @@ const maxAnswer = 4 << 20
 // Client talks to one supervisor. It is safe for concurrent use. Each call has a
 // connection of its own, which is gone when the call has returned: there is
 // nothing to close.
+//
+// Every method fails with an *[Error]: a refusal by the supervisor, or one that
+// [ErrNotRunning] matches when nobody listens; with the cause of ctx when ctx
+// ended first; or with an error about the connection.
 type Client struct {
 	socket string
 	http   *http.Client
@@ -52,105 +55,6 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// Overview asks how the supervisor and its services are. Like every method, it fails with an *[Error]:
-// a refusal by the supervisor, or one that [ErrNotRunning] matches when nobody
-// listens; with the cause of ctx when ctx ended first; or with an error about
-// the connection.
-func (c *Client) Overview(ctx context.Context) (Overview, error) {
-	return get[Overview](ctx, c, "/v1/status")
-}
-
-// Version asks which supervisor answers.
-func (c *Client) Version(ctx context.Context) (Version, error) {
-	return get[Version](ctx, c, "/v1/version")
-}
-
-// Restart restarts a service; "" is the only one. It returns when that is over: the new generation
-// serves and the old one is gone, or everything is as before. Report.Outcome
-// says which; an error means that no restart was begun, or that its outcome
-// could not be learned.
-//
-// progress, which may be nil, is told what happens meanwhile, one event at a
-// time, in order, from the calling goroutine; while it is slow the supervisor
-// goes on. When ctx ends, Restart returns and the restart goes on.
-func (c *Client) Restart(ctx context.Context, service string, r RestartRequest, progress func(Event)) (Report, error) {
-	return c.act(ctx, "/v1/restart", r, progress)
-}
-
-// Stop ends a service in order, or with "" all services and their supervisor, and
-// returns when the last generation is gone. progress and ctx are as for [Client.Restart].
-func (c *Client) Stop(ctx context.Context, service string, progress func(Event)) (Report, error) {
-	return c.act(ctx, "/v1/stop", struct{}{}, progress)
-}
-
-// Events calls each for whatever happens, in order, from the calling goroutine,
-// until each returns an error, which Events then returns, ctx ends (its cause),
-// or the supervisor leaves (nil). The first event is the present state; what
-// happens after it is not missed by a subscriber that keeps up.
-func (c *Client) Events(ctx context.Context, each func(Event) error) error {
-	body, err := c.open(ctx, http.MethodGet, "/v1/events", nil)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	for lines := newStream(body); ; {
-		l, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return c.broken(ctx, "events", err)
-		}
-		if err := each(l.Event); err != nil {
-			return err
-		}
-	}
-}
-
-// Logs copies what a generation wrote to its standard output and error to w, in
-// whole lines. When following, it returns when ctx ends (its cause) or when there
-// is nothing more to come (nil).
-func (c *Client) Logs(ctx context.Context, r LogsRequest, w io.Writer) error {
-	body, err := c.open(ctx, http.MethodGet, "/v1/logs?"+r.query().Encode(), nil)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	out := &writer{w: w}
-	if _, err := io.Copy(out, body); out.err != nil {
-		return out.err
-	} else if err != nil {
-		return c.broken(ctx, "logs", err)
-	}
-	return nil
-}
-
-func (r LogsRequest) query() url.Values {
-	q := url.Values{}
-	if r.Generation != 0 {
-		q.Set("generation", strconv.Itoa(r.Generation))
-	}
-	if r.Follow {
-		q.Set("follow", "1")
-	}
-	if r.Label {
-		q.Set("label", "1")
-	}
-	return q
-}
-
-// writer remembers the error of w, to tell it from one of the connection.
-type writer struct {
-	w   io.Writer
-	err error
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.err = err
-	return n, err
 }
 
 func get[T any](ctx context.Context, c *Client, path string) (T, error) {
@@ -194,14 +98,12 @@ func (c *Client) act(ctx context.Context, path string, request any, progress fun
 
 // open sends a request and returns the body of an answer that is no refusal.
 func (c *Client) open(ctx context.Context, method, path string, data []byte) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://segue"+path, bytes.NewReader(data))
-	if err != nil {
-		return nil, err
+	resp, err := c.do(ctx, method, path, data)
+	if method == http.MethodGet && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		// It was accepted by a supervisor that has executed another command in its
+		// place, which answers whoever asks again.
+		resp, err = c.do(ctx, method, path, data)
 	}
-	if data != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
 	if err != nil {
 		var told *Error
 		if errors.As(err, &told) {
@@ -218,6 +120,17 @@ func (c *Client) open(ctx context.Context, method, path string, data []byte) (io
 		return nil, fmt.Errorf("cannot talk to %s: it answered %s, which is no answer of a segue supervisor", c.socket, resp.Status)
 	}
 	return nil, refusal
+}
+
+func (c *Client) do(ctx context.Context, method, path string, data []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://segue"+path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return c.http.Do(req)
 }
 
 // broken is an exchange that ended before it was complete.

@@ -77,7 +77,7 @@ func TestStreamsThatBreak(t *testing.T) {
 		}, "which is no answer of a segue supervisor"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(supervisor(t, c.answer)).Restart(t.Context(), "", RestartRequest{}, nil)
+			_, err := New(supervisor(t, c.answer)).Restart(t.Context(), "shop", RestartRequest{}, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q in it", err, c.want)
 			}
@@ -94,7 +94,7 @@ func TestEndOfContextIsItsCause(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	_, err := New(socket).Restart(ctx, "", RestartRequest{}, func(e Event) {
+	_, err := New(socket).Restart(ctx, "shop", RestartRequest{}, func(e Event) {
 		if e.Step == nil || e.Step.Name != "ready" {
 			t.Errorf("event %+v", e)
 		}

@@ -48,13 +48,13 @@ func ExampleClient_Overview() {
 }
 
 func ExampleClient_Restart() {
-	socket, stop := supervisor("POST /v1/restart", `{"kind":"step","step":{"name":"spawn"},"ended":true}
+	socket, stop := supervisor("POST /v1/services/web/restart", `{"kind":"step","step":{"name":"spawn"},"ended":true}
 {"kind":"step","step":{"name":"ready","error":"the new generation exited with status 1"},"ended":true}
 {"kind":"report","report":{"outcome":"rolled back","reason":"the new generation exited with status 1"}}
 `)
 	defer stop()
 
-	report, err := client.New(socket).Restart(context.Background(), "", client.RestartRequest{Binary: "/srv/shop-2"}, func(e client.Event) {
+	report, err := client.New(socket).Restart(context.Background(), "web", client.RestartRequest{Binary: "/srv/shop-2"}, func(e client.Event) {
 		if e.Kind == client.EventStep && e.Ended {
 			fmt.Printf("%s: %q\n", e.Step.Name, e.Step.Error)
 		}
@@ -89,7 +89,7 @@ func ExampleClient_Events() {
 `)
 	defer stop()
 
-	err := client.New(socket).Events(context.Background(), func(e client.Event) error {
+	err := client.New(socket).Events(context.Background(), "", func(e client.Event) error {
 		fmt.Printf("%s: %s%s\n", e.Kind, e.State, e.Text)
 		return nil
 	})

@@ -30,7 +30,7 @@ func FuzzStream(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &Client{socket: "/run/shop/api.sock", http: &http.Client{Transport: answering(data)}}
 		var told []Event
-		err := c.Events(t.Context(), func(e Event) error { told = append(told, e); return nil })
+		err := c.Events(t.Context(), "", func(e Event) error { told = append(told, e); return nil })
 		lines := bytes.Count(data, []byte("\n"))
 		if len(data) > 0 && data[len(data)-1] != '\n' {
 			lines++
@@ -43,7 +43,7 @@ func FuzzStream(f *testing.F) {
 		}
 
 		var progress int
-		report, err := c.Restart(t.Context(), "", RestartRequest{}, func(e Event) {
+		report, err := c.Restart(t.Context(), "shop", RestartRequest{}, func(e Event) {
 			if progress < len(told) && e.Kind != told[progress].Kind {
 				t.Fatalf("event %d is of kind %q, was %q", progress, e.Kind, told[progress].Kind)
 			}
@@ -68,7 +68,7 @@ func FuzzStream(f *testing.F) {
 // TestLinesWithoutEnd are given up before they fill the memory.
 func TestLinesWithoutEnd(t *testing.T) {
 	c := &Client{socket: "/run/shop/api.sock", http: &http.Client{Transport: answering(bytes.Repeat([]byte(" "), maxAnswer+1))}}
-	err := c.Events(t.Context(), func(Event) error { return nil })
+	err := c.Events(t.Context(), "", func(Event) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "cannot read the answer to events") {
 		t.Errorf("got %v", err)
 	}

@@ -83,10 +83,10 @@ type RestartRequest struct {
 // LogsRequest says which output of a service to show. The zero value is what the
 // newest generation has written so far.
 type LogsRequest struct {
-	Service    string // "" is every service
-	Generation int    // 0 is the newest one; another one needs a Service
-	Follow     bool   // go on with what comes; for Generation 0 also from every later one
-	Label      bool   // begin each line with "service.generation | "
+	Service    string `json:"service,omitempty"`    // "" is every service
+	Generation int    `json:"generation,omitempty"` // 0 is the newest one; another one needs a Service
+	Follow     bool   `json:"follow,omitempty"`     // go on with what comes; for Generation 0 also from every later one
+	Label      bool   `json:"label,omitempty"`      // begin each line with "service.generation | "
 }
 
 // Outcome of a restart or a stop.

@@ -65,7 +65,7 @@ func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *r
 }
 
 func (r *runner) run(ctx context.Context) error {
-	api, err := control.Listen(supervise.APISocket(r.plan.Dir), r.supervisor)
+	api, err := control.Listen(supervise.APISocket(r.plan.Dir), -1, r.supervisor)
 	if err != nil {
 		return errors.Join(err, r.supervisor.Close())
 	}

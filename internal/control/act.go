@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/client"
@@ -16,10 +17,10 @@ type result struct {
 	err    error
 }
 
-// act does something that ends with a report, and streams what happens
-// meanwhile. It returns when it is over, whether or not anybody listens still:
-// the request's context does not reach the backend.
-func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Context) (client.Report, error)) error {
+// act does something that ends with a report, and streams what happens to the
+// service meanwhile; "" is all of them. It returns when it is over, whether or
+// not anybody listens still: the request's context does not reach the backend.
+func (s *Server) act(w http.ResponseWriter, r *http.Request, service string, do func(context.Context) (client.Report, error)) error {
 	events, cancel := s.backend.Subscribe()
 	defer cancel()
 	over := make(chan result, 1)
@@ -28,7 +29,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Con
 		over <- result{report, err}
 	}()
 	out := newStream(w, "application/x-ndjson")
-	var last *client.Report // of the service, which need not be the one that is waited for
+	var told reports
 	for {
 		select {
 		case e, more := <-events:
@@ -36,16 +37,14 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Con
 			case !more:
 				events = nil
 			case e.Kind == client.EventReport:
-				last = e.Report
-			default:
-				out.send(e)
+				told = append(told, e.Report)
+			case concerns(e, service):
+				out.event(e)
 			}
 		case end := <-over:
 			if end.err == nil {
-				if !same(last, end.report) {
-					out.rest(events, end.report)
-				}
-				out.send(client.Event{Time: time.Now(), Service: end.report.Service, Kind: client.EventReport, Report: &end.report})
+				out.rest(events, service, told, end.report)
+				out.event(client.Event{Time: time.Now(), Service: end.report.Service, Kind: client.EventReport, Report: &end.report})
 				return nil
 			}
 			if !out.begun {
@@ -58,26 +57,36 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, do func(context.Con
 	}
 }
 
-func same(a *client.Report, b client.Report) bool {
-	return a != nil && a.Action == b.Action && a.Began.Equal(b.Began)
+// reports are those that have come as events: of what is waited for, and of what
+// else went on meanwhile.
+type reports []*client.Report
+
+// have says whether r was told: it, or everything of which it is the sum. What is
+// about no generation had nothing to tell.
+func (told reports) have(r client.Report) bool {
+	if slices.ContainsFunc(told, func(t *client.Report) bool {
+		return t.Service == r.Service && t.Action == r.Action && t.Began.Equal(r.Began)
+	}) {
+		return true
+	}
+	return r.From == nil && r.To == nil && !slices.ContainsFunc(r.Parts, func(p client.Report) bool { return !told.have(p) })
 }
 
 // rest sends the events up to the report, which may still be on their way when
 // the report is there.
-func (out *stream) rest(events <-chan client.Event, report client.Report) {
-	if events == nil || out.err != nil {
-		return // there are no more, or nobody listens
-	}
+func (out *stream) rest(events <-chan client.Event, service string, told reports, report client.Report) {
 	late := time.NewTimer(lastEvents)
 	defer late.Stop()
-	for {
+	for events != nil && out.err == nil && !told.have(report) {
 		select {
 		case e, more := <-events:
 			switch {
-			case !more, e.Kind == client.EventReport && same(e.Report, report):
+			case !more:
 				return
-			case e.Kind != client.EventReport:
-				out.send(e)
+			case e.Kind == client.EventReport:
+				told = append(told, e.Report)
+			case concerns(e, service):
+				out.event(e)
 			}
 		case <-late.C:
 			return

@@ -19,19 +19,37 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// askEnv has this binary ask the supervisor at its value for its version.
+const askEnv = "SEGUE_TEST_ASK"
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(askEnv); socket != "" {
+		if _, err := client.Dial(context.Background(), socket); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fake is a supervisor that does what the test says.
 type fake struct {
 	restart func(context.Context, client.RestartRequest) (client.Report, error)
-	stop    func(context.Context) (client.Report, error)
+	act     func(ctx context.Context, action, service string) (client.Report, error) // everything else that has a report
+	upgrade func(context.Context, client.UpgradeRequest) error
 	logs    func(ctx context.Context, r client.LogsRequest, w io.Writer) error
+	reader  func(uid int, groups []int) bool
+	all     *client.Overview
 
 	mu   sync.Mutex
 	subs map[chan client.Event]bool
 }
 
 func (f *fake) Overview() client.Overview {
+	if f.all != nil {
+		return *f.all
+	}
 	return client.Overview{Name: "shop", PID: 7, Version: "v1.2.3", Services: []client.Status{{Service: "shop", State: client.Serving}}}
 }
 
@@ -39,22 +57,22 @@ func (f *fake) Restart(ctx context.Context, service string, r client.RestartRequ
 	return f.restart(ctx, r)
 }
 func (f *fake) Rollback(ctx context.Context, service string) (client.Report, error) {
-	return client.Report{}, errors.ErrUnsupported
+	return f.act(ctx, "rollback", service)
 }
 func (f *fake) Start(ctx context.Context, service string) (client.Report, error) {
-	return client.Report{}, errors.ErrUnsupported
+	return f.act(ctx, "start", service)
 }
-func (f *fake) Stop(ctx context.Context, service string) (client.Report, error) { return f.stop(ctx) }
+func (f *fake) Stop(ctx context.Context, service string) (client.Report, error) {
+	return f.act(ctx, "stop", service)
+}
 func (f *fake) Reload(ctx context.Context, service string) (client.Report, error) {
-	return client.Report{}, errors.ErrUnsupported
+	return f.act(ctx, "reload", service)
 }
-func (f *fake) Upgrade(ctx context.Context, r client.UpgradeRequest) error {
-	return errors.ErrUnsupported
-}
+func (f *fake) Upgrade(ctx context.Context, r client.UpgradeRequest) error { return f.upgrade(ctx, r) }
 func (f *fake) Logs(ctx context.Context, r client.LogsRequest, w io.Writer) error {
 	return f.logs(ctx, r, w)
 }
-func (f *fake) Reader(uid int, groups []int) bool { return false }
+func (f *fake) Reader(uid int, groups []int) bool { return f.reader != nil && f.reader(uid, groups) }
 
 func (f *fake) Subscribe() (<-chan client.Event, func()) {
 	ch := make(chan client.Event, 100)
@@ -94,7 +112,7 @@ func serve(t *testing.T, f *fake, change ...func(*Server)) (socket string) {
 		t.Fatal(err)
 	}
 	socket = filepath.Join(dir, "api.sock")
-	s, err := Listen(socket, f)
+	s, err := Listen(socket, -1, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		restart: func(context.Context, client.RestartRequest) (client.Report, error) {
 			return client.Report{}, &client.Error{Message: "cannot restart: one is under way", Hint: "wait for it"}
 		},
-		stop: func(context.Context) (client.Report, error) {
+		act: func(context.Context, string, string) (client.Report, error) {
 			return client.Report{}, errors.New("cannot stop; it is stopped")
 		},
 		logs: func(context.Context, client.LogsRequest, io.Writer) error {
@@ -155,26 +173,43 @@ func TestRefusals(t *testing.T) {
 		},
 	}
 	socket := serve(t, f)
+	bad := func(what string) string {
+		return `{"error":"cannot read the request: ` + what + `","hint":"its parameters are service, generation, follow, label"}`
+	}
+	var paths []string
+	for _, r := range (&Server{backend: f}).routes() {
+		paths = append(paths, r.method+" "+r.path)
+	}
+	there := func(path string) string {
+		return `{"error":"there is nothing at ` + path + `","hint":"there is ` + strings.Join(paths, ", ") + `"}`
+	}
 	for _, c := range []struct {
 		method, path, body string
 		status             int
 		answer             string
 	}{
-		{"POST", "/v1/restart", `{"binray":"x"}`, 400, `{"error":"cannot read the request: unknown field \"binray\"","hint":"send one JSON object; its fields are binary"}`},
-		{"POST", "/v1/restart", `{"binary":3}`, 400, `{"error":"cannot read the request: cannot unmarshal number into Go struct field RestartRequest.binary of type string","hint":"send one JSON object; its fields are binary"}`},
-		{"POST", "/v1/restart", `{"binary":`, 400, `{"error":"cannot read the request: unexpected EOF","hint":"send one JSON object; its fields are binary"}`},
-		{"POST", "/v1/restart", `{} {}`, 400, `{"error":"cannot read the request: more than one value","hint":"send one JSON object; its fields are binary"}`},
-		{"POST", "/v1/restart", `{"binary":"` + strings.Repeat("x", maxBody) + `"}`, 413, `{"error":"cannot read a request of more than 65536 bytes"}`},
-		{"POST", "/v1/restart", ``, 409, `{"error":"cannot restart: one is under way","hint":"wait for it"}`},
+		{"POST", "/v1/services/shop/restart", `{"binray":"x"}`, 400, `{"error":"cannot read the request: unknown field \"binray\"","hint":"send one JSON object; its fields are binary"}`},
+		{"POST", "/v1/services/shop/restart", `{"binary":3}`, 400, `{"error":"cannot read the request: cannot unmarshal number into Go struct field RestartRequest.binary of type string","hint":"send one JSON object; its fields are binary"}`},
+		{"POST", "/v1/services/shop/restart", `{"binary":`, 400, `{"error":"cannot read the request: unexpected EOF","hint":"send one JSON object; its fields are binary"}`},
+		{"POST", "/v1/services/shop/restart", `{} {}`, 400, `{"error":"cannot read the request: more than one value","hint":"send one JSON object; its fields are binary"}`},
+		{"POST", "/v1/services/shop/restart", `{"binary":"` + strings.Repeat("x", maxBody) + `"}`, 413, `{"error":"cannot read a request of more than 65536 bytes"}`},
+		{"POST", "/v1/services/shop/restart", ``, 409, `{"error":"cannot restart: one is under way","hint":"wait for it"}`},
 		{"POST", "/v1/stop", `{"now":true}`, 400, `{"error":"cannot read the request: unknown field \"now\"","hint":"send one JSON object; its fields are none"}`},
 		{"POST", "/v1/stop", `{}`, 409, `{"error":"cannot stop","hint":"it is stopped"}`},
+		{"POST", "/v1/services/web/restart", ``, 404, `{"error":"shop has no service \"web\"","hint":"its services are shop"}`},
+		{"POST", "/v1/services/../stop", ``, 404, there("/v1/services/../stop")},
 		{"GET", "/v1/stop", ``, 405, `{"error":"cannot GET /v1/stop","hint":"use POST"}`},
-		{"GET", "/v2/status", ``, 404, `{"error":"there is nothing at /v2/status","hint":"there is GET /v1/status, GET /v1/version, GET /v1/events, GET /v1/logs, POST /v1/restart, POST /v1/stop"}`},
+		{"DELETE", "/v1/services/web/restart", ``, 405, `{"error":"cannot DELETE /v1/services/web/restart","hint":"use POST"}`},
+		{"GET", "/v2/status", ``, 404, there("/v2/status")},
 		{"GET", "/v1/logs?generation=9", ``, 409, `{"error":"cannot show the log of generation 9: gone"}`},
-		{"GET", "/v1/logs?generation=-1", ``, 400, `{"error":"cannot read the request: generation=\"-1\" is not the number of a generation","hint":"as in /v1/logs?generation=3\u0026follow=1\u0026label=1"}`},
-		{"GET", "/v1/logs?follow=yes", ``, 400, `{"error":"cannot read the request: follow=\"yes\" is neither 0 nor 1","hint":"as in /v1/logs?generation=3\u0026follow=1\u0026label=1"}`},
-		{"GET", "/v1/logs?tail=1", ``, 400, `{"error":"cannot read the request: unknown parameter \"tail\"","hint":"as in /v1/logs?generation=3\u0026follow=1\u0026label=1"}`},
-		{"GET", "/v1/logs?follow=1&follow=1", ``, 400, `{"error":"cannot read the request: follow stands in the query 2 times","hint":"as in /v1/logs?generation=3\u0026follow=1\u0026label=1"}`},
+		{"GET", "/v1/logs?generation=-1", ``, 400, bad(`generation=-1 is not the number of a generation`)},
+		{"GET", "/v1/logs?generation=x", ``, 400, bad(`generation=\"x\" is not a number`)},
+		{"GET", "/v1/logs?follow=yes", ``, 400, bad(`follow=\"yes\" is neither 0 nor 1`)},
+		{"GET", "/v1/logs?tail=1", ``, 400, bad(`unknown parameter \"tail\"`)},
+		{"GET", "/v1/logs?follow=1&follow=1", ``, 400, bad(`follow stands in the query 2 times`)},
+		{"GET", "/v1/logs?service=web", ``, 404, `{"error":"shop has no service \"web\"","hint":"its services are shop"}`},
+		{"GET", "/v1/events?service=web", ``, 404, `{"error":"shop has no service \"web\"","hint":"its services are shop"}`},
+		{"GET", "/v1/events?generation=1", ``, 400, `{"error":"cannot read the request: unknown parameter \"generation\"","hint":"its parameters are service"}`},
 	} {
 		status, answer := raw(t, socket, c.method, c.path, c.body)
 		if status != c.status || answer != c.answer {
@@ -189,7 +224,7 @@ func TestRefusals(t *testing.T) {
 func TestRestartTellsWhatHappens(t *testing.T) {
 	f := &fake{}
 	f.restart = func(_ context.Context, r client.RestartRequest) (client.Report, error) {
-		report := client.Report{Service: "shop", Action: "restart", Outcome: client.Done, Reason: r.Binary, Began: time.Now()}
+		report := client.Report{Service: "shop", Action: "restart", Outcome: client.Done, Reason: r.Binary, Began: time.Now(), To: &client.Generation{Number: 2}}
 		f.publish(client.Event{Kind: client.EventStep, Step: &client.Step{Name: "spawn"}})
 		other := client.Report{Action: "stop"} // of something else that ended meanwhile
 		f.publish(client.Event{Kind: client.EventReport, Report: &other})
@@ -215,7 +250,7 @@ func TestRestartTellsWhatHappens(t *testing.T) {
 func TestRefusalInTheStream(t *testing.T) {
 	f := &fake{}
 	seen := make(chan struct{})
-	f.stop = func(context.Context) (client.Report, error) {
+	f.act = func(context.Context, string, string) (client.Report, error) {
 		f.publish(client.Event{Kind: client.EventState, State: client.Restarting})
 		<-seen
 		return client.Report{}, errors.New("cannot stop: no; try again")
@@ -267,37 +302,15 @@ func TestRestartGoesOnWithoutItsClient(t *testing.T) {
 	}
 }
 
-func TestStrangersAreRefused(t *testing.T) {
-	f := &fake{}
-	socket := serve(t, f, func(s *Server) {
-		s.peer = func(net.Conn) (int, error) { return os.Geteuid() + 1, nil }
-	})
-	want := fmt.Sprintf("user %d may not control this supervisor, which runs as user %d", os.Geteuid()+1, os.Geteuid())
-	_, err := client.New(socket).Overview(t.Context())
-	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Message != want {
-		t.Errorf("got %v", err)
-	}
-	if status, _ := raw(t, socket, "POST", "/v1/stop", ""); status != http.StatusForbidden {
-		t.Errorf("a stranger's stop was answered with %d", status)
-	}
-	unknown := serve(t, f, func(s *Server) {
-		s.peer = func(net.Conn) (int, error) { return 0, errors.New("nobody knows") }
-	})
-	if status, answer := raw(t, unknown, "GET", "/v1/status", ""); status != http.StatusForbidden || !strings.Contains(answer, "nobody knows") {
-		t.Errorf("got %d %s", status, answer)
-	}
-}
-
 func TestPeerIsThisUser(t *testing.T) {
 	socket := serve(t, &fake{}, func(s *Server) {
 		real := s.peer
-		s.peer = func(c net.Conn) (int, error) {
-			uid, err := real(c)
-			if err != nil || uid != os.Geteuid() {
-				t.Errorf("peer %d, %v", uid, err)
+		s.peer = func(c net.Conn) (peer, error) {
+			who, err := real(c)
+			if err != nil || who.uid != os.Geteuid() {
+				t.Errorf("peer %+v, %v", who, err)
 			}
-			return uid, err
+			return who, err
 		}
 	})
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
@@ -317,7 +330,7 @@ func TestEventsBeginWithTheState(t *testing.T) {
 	f := &fake{}
 	enough := errors.New("enough")
 	var got []string
-	err := client.New(serve(t, f)).Events(t.Context(), func(e client.Event) error {
+	err := client.New(serve(t, f)).Events(t.Context(), "", func(e client.Event) error {
 		got = append(got, string(e.Kind)+" "+string(e.State)+e.Text)
 		if len(got) == 2 {
 			return enough
@@ -371,7 +384,7 @@ func TestLogs(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	f := &fake{}
 	stopping, goOn := make(chan struct{}), make(chan struct{})
-	f.stop = func(context.Context) (client.Report, error) {
+	f.act = func(context.Context, string, string) (client.Report, error) {
 		close(stopping)
 		<-goOn
 		report := client.Report{Outcome: client.Done}
@@ -388,7 +401,7 @@ func TestShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	s, err := Listen(filepath.Join(dir, "api.sock"), f)
+	s, err := Listen(filepath.Join(dir, "api.sock"), -1, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +413,9 @@ func TestShutdown(t *testing.T) {
 	go func() { following <- c.Logs(t.Context(), client.LogsRequest{Follow: true}, w) }()
 	r.Read(make([]byte, 10))
 	seen := make(chan struct{}, 1)
-	go func() { watching <- c.Events(t.Context(), func(client.Event) error { seen <- struct{}{}; return nil }) }()
+	go func() {
+		watching <- c.Events(t.Context(), "", func(client.Event) error { seen <- struct{}{}; return nil })
+	}()
 	<-seen
 	go func() {
 		_, err := c.Stop(t.Context(), "", nil)
@@ -428,10 +443,10 @@ func TestShutdown(t *testing.T) {
 
 func TestListenRefuses(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("x", 120))
-	if _, err := Listen(long, &fake{}); err == nil || !strings.Contains(err.Error(), "SEGUE_RUNTIME_DIR") {
+	if _, err := Listen(long, -1, &fake{}); err == nil || !strings.Contains(err.Error(), "SEGUE_RUNTIME_DIR") {
 		t.Errorf("a path that is too long: %v", err)
 	}
-	if _, err := Listen("/nowhere/shop/api.sock", &fake{}); err == nil {
+	if _, err := Listen("/nowhere/shop/api.sock", -1, &fake{}); err == nil {
 		t.Error("a directory that is not there was taken")
 	}
 }
@@ -454,7 +469,7 @@ func TestListenReplaces(t *testing.T) {
 	if _, err := client.Dial(t.Context(), path); !errors.Is(err, client.ErrNotRunning) || !strings.Contains(err.Error(), "ended without removing it") {
 		t.Errorf("a dead socket: %v", err)
 	}
-	s, err := Listen(path, f)
+	s, err := Listen(path, -1, f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,11 +2,21 @@ package control
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"net/http"
 
 	"github.com/segue-go/segue/client"
 )
+
+//go:embed openapi.json
+var openAPI []byte
+
+func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(openAPI)
+	return nil
+}
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, s.backend.Overview())
@@ -22,31 +32,15 @@ func answer(w http.ResponseWriter, v any) error {
 	return nil
 }
 
-// events streams what happens, beginning with the present state.
-func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	events, cancel := s.backend.Subscribe()
-	defer cancel()
-	out := newStream(w, "application/x-ndjson")
-	for _, now := range s.backend.Overview().Services {
-		out.send(client.Event{Time: now.Since, Service: now.Service, Kind: client.EventState, State: now.State, Text: now.Reason})
-	}
-	for {
-		select {
-		case e, more := <-events:
-			if !more || !out.send(e) {
-				return nil
-			}
-		case <-s.leaving:
-			return nil
-		case <-r.Context().Done():
-			return nil
-		}
-	}
-}
-
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
-	req, err := readLogsRequest(r.URL.Query())
-	if err != nil {
+	var req client.LogsRequest
+	if err := readQuery(r.URL.Query(), &req); err != nil {
+		return err
+	}
+	if req.Generation < 0 {
+		return badQuery(&req, "generation=%d is not the number of a generation", req.Generation)
+	}
+	if err := s.known(req.Service); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -59,7 +53,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 	out := newStream(w, "text/plain; charset=utf-8")
-	err = s.backend.Logs(ctx, req, out)
+	err := s.backend.Logs(ctx, req, out)
 	if err != nil && ctx.Err() == nil && out.begun {
 		panic(http.ErrAbortHandler) // the client must not take this for the end
 	}
@@ -74,12 +68,18 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(w, r, &req); err != nil {
 		return err
 	}
-	return s.act(w, r, func(ctx context.Context) (client.Report, error) { return s.backend.Restart(ctx, "", req) })
+	service := r.PathValue("service")
+	return s.act(w, r, service, func(ctx context.Context) (client.Report, error) { return s.backend.Restart(ctx, service, req) })
 }
 
-func (s *Server) stop(w http.ResponseWriter, r *http.Request) error {
-	if err := readBody(w, r, &struct{}{}); err != nil {
+// upgrade ends with the connection, which exec(2) closes, unless the backend
+// refuses.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) error {
+	var req client.UpgradeRequest
+	if err := readBody(w, r, &req); err != nil {
 		return err
 	}
-	return s.act(w, r, func(ctx context.Context) (client.Report, error) { return s.backend.Stop(ctx, "") })
+	return s.act(w, r, "", func(ctx context.Context) (client.Report, error) {
+		return client.Report{}, s.backend.Upgrade(ctx, req)
+	})
 }

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/segue-go/segue/client"
 )
 
 // maxBody bounds what is read of a request.
@@ -48,8 +46,7 @@ func fieldsOf(v any) string {
 	t := reflect.TypeOf(v).Elem()
 	var names []string
 	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
+		names = append(names, fieldName(t.Field(i)))
 	}
 	if len(names) == 0 {
 		return "none"
@@ -57,35 +54,46 @@ func fieldsOf(v any) string {
 	return strings.Join(names, ", ")
 }
 
-// readLogsRequest is as strict about a query as readBody is about a body.
-func readLogsRequest(q url.Values) (client.LogsRequest, error) {
-	var r client.LogsRequest
-	bad := func(format string, args ...any) (client.LogsRequest, error) {
-		return client.LogsRequest{}, newRefusal(http.StatusBadRequest, "cannot read the request: "+fmt.Sprintf(format, args...),
-			"as in /v1/logs?generation=3&follow=1&label=1")
+func fieldName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// readQuery reads a query into v, which points to a struct of strings, numbers
+// and booleans, as strictly as readBody reads a body.
+func readQuery(q url.Values, v any) error {
+	s := reflect.ValueOf(v).Elem()
+	fields := map[string]reflect.Value{}
+	for i := range s.NumField() {
+		fields[fieldName(s.Type().Field(i))] = s.Field(i)
 	}
 	for key, values := range q {
-		if len(values) != 1 {
-			return bad("%s stands in the query %d times", key, len(values))
+		field, ok := fields[key]
+		if !ok {
+			return badQuery(v, "unknown parameter %q", key)
 		}
-		var err error
-		switch key {
-		case "generation":
-			if r.Generation, err = strconv.Atoi(values[0]); err != nil || r.Generation < 0 {
-				return bad("generation=%q is not the number of a generation", values[0])
+		if len(values) != 1 {
+			return badQuery(v, "%s stands in the query %d times", key, len(values))
+		}
+		switch field.Kind() {
+		case reflect.String:
+			field.SetString(values[0])
+		case reflect.Int:
+			n, err := strconv.Atoi(values[0])
+			if err != nil {
+				return badQuery(v, "%s=%q is not a number", key, values[0])
 			}
-		case "follow", "label":
+			field.SetInt(int64(n))
+		case reflect.Bool:
 			if !slices.Contains([]string{"", "0", "1"}, values[0]) {
-				return bad("%s=%q is neither 0 nor 1", key, values[0])
+				return badQuery(v, "%s=%q is neither 0 nor 1", key, values[0])
 			}
-			if key == "follow" {
-				r.Follow = values[0] != "0"
-			} else {
-				r.Label = values[0] != "0"
-			}
-		default:
-			return bad("unknown parameter %q", key)
+			field.SetBool(values[0] != "0")
 		}
 	}
-	return r, nil
+	return nil
+}
+
+func badQuery(v any, format string, args ...any) error {
+	return newRefusal(http.StatusBadRequest, "cannot read the request: "+fmt.Sprintf(format, args...), "its parameters are "+fieldsOf(v))
 }

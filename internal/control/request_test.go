@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -84,33 +86,32 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// FuzzReadLogsRequest: a query is understood to the last parameter, or refused.
-func FuzzReadLogsRequest(f *testing.F) {
+// FuzzReadQuery: a query is understood to the last parameter, or refused.
+func FuzzReadQuery(f *testing.F) {
 	for _, s := range []string{
-		"", "generation=3&follow=1&label=1", "generation=0", "generation=-1", "generation=", "generation=1&generation=2",
-		"generation=99999999999999999999", "generation=+3", "follow", "follow=0", "follow=yes", "label=", "lable=1", "%zz", "a;b", "=",
+		"", "service=web&generation=3&follow=1&label=1", "generation=0", "generation=-1", "generation=", "generation=1&generation=2",
+		"generation=99999999999999999999", "generation=+3", "follow", "follow=0", "follow=yes", "label=", "lable=1", "%zz", "a;b", "=", "service",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		q, _ := url.ParseQuery(query)
-		r, err := readLogsRequest(q)
-		if err != nil {
+		var r client.LogsRequest
+		if err := readQuery(q, &r); err != nil {
 			refused(t, err)
-			if r != (client.LogsRequest{}) {
-				t.Fatalf("%q was refused, and read as %+v", query, r)
-			}
 			return
 		}
-		if r.Generation < 0 {
-			t.Fatalf("%q was read as %+v", query, r)
-		}
 		for key := range q {
-			if key != "generation" && key != "follow" && key != "label" {
+			if !slices.Contains([]string{"service", "generation", "follow", "label"}, key) {
 				t.Fatalf("%q was taken, though there is no parameter %q", query, key)
 			}
 		}
-		if r.Follow != (q.Has("follow") && q.Get("follow") != "0") || r.Label != (q.Has("label") && q.Get("label") != "0") {
+		n, _ := strconv.Atoi(q.Get("generation"))
+		want := client.LogsRequest{
+			Service: q.Get("service"), Generation: n,
+			Follow: q.Has("follow") && q.Get("follow") != "0", Label: q.Has("label") && q.Get("label") != "0",
+		}
+		if r != want {
 			t.Fatalf("%q was read as %+v", query, r)
 		}
 	})
