@@ -33,9 +33,10 @@ type generation struct {
 	uid     int // of its processes
 	started time.Time
 	process *handover.Process
+	reaped  func() // due when it has ended
 	budget  time.Duration // for its drain
 	journal *os.File      // what it has in flight while it is not proven; may be nil
-	output  *os.File      // its log, locked; nil when it is not kept
+	output  *output
 	probed  atomic.Value  // string: the client's address of the last probe
 
 	ready     chan struct{}
@@ -189,13 +190,6 @@ func (g *generation) makeWay(budget time.Duration, by func() passage) {
 // leave begins the ladder, once; retired is closed at its end.
 func (g *generation) leave(v handover.Verb, budget time.Duration) {
 	g.ending.Do(func() { go g.climb(v, budget, func() passage { return passage{} }) })
-}
-
-// endOutput lets go of its log.
-func (g *generation) endOutput(l logs) {
-	if g.output != nil {
-		l.retire(g.output)
-	}
 }
 
 // force shortens whatever the ladder waits for.

@@ -113,19 +113,6 @@ func (h *hub) ended(pid int) bool {
 	return slices.Contains(h.past, pid)
 }
 
-// leads says whether pid is the process of a generation. The caller holds
-// spawning.
-func (h *hub) leads(pid int) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, g := range h.known {
-		if g.process.PID == pid {
-			return true
-		}
-	}
-	return false
-}
-
 func (h *hub) problem(format string, args ...any) {
 	h.publish(client.Event{Kind: client.EventProblem, Text: fmt.Sprintf(format, args...)})
 }

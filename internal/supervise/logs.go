@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -10,12 +11,16 @@ import (
 	"strings"
 )
 
-// keepLogs is how many generations' output is kept.
-const keepLogs = 20
-
-// logs is the directory with one file of output for each generation. The
-// generations write to it themselves.
+// logs is the directory with what the generations have written: a file for each,
+// N.log, to which the generation writes itself, and the archives of what stood at
+// the head of that file.
 type logs struct{ dir string }
+
+// record is what there is of one generation.
+type record struct {
+	generation int
+	archives   []archive // in order
+}
 
 func openLogs(home string) (logs, error) {
 	l := logs{filepath.Join(home, "logs")}
@@ -29,66 +34,117 @@ func (l logs) path(generation int) string {
 	return filepath.Join(l.dir, strconv.Itoa(generation)+".log")
 }
 
-// numbers are the generations with output, oldest first.
-func (l logs) numbers() []int {
+// records is everything there is, oldest generation first.
+func (l logs) records() []record {
 	entries, _ := os.ReadDir(l.dir)
-	var all []int
+	of := map[int]*record{}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".log")
-		if n, err := strconv.Atoi(name); ok && err == nil && n > 0 {
-			all = append(all, n)
+		number, rest, ok := strings.Cut(e.Name(), ".log")
+		n, err := strconv.Atoi(number)
+		if !ok || err != nil || n <= 0 {
+			continue
+		}
+		a, archived := parseArchive(rest)
+		if rest != "" && !archived {
+			continue
+		}
+		if of[n] == nil {
+			of[n] = &record{generation: n}
+		}
+		if archived {
+			a.path = filepath.Join(l.dir, e.Name())
+			of[n].archives = append(of[n].archives, a)
 		}
 	}
-	slices.Sort(all)
+	var all []record
+	for _, r := range of {
+		slices.SortFunc(r.archives, func(a, b archive) int { return cmp.Compare(a.to, b.to) })
+		all = append(all, *r)
+	}
+	slices.SortFunc(all, func(a, b record) int { return cmp.Compare(a.generation, b.generation) })
 	return all
 }
 
-// create opens the file for a new generation and forgets old ones.
-func (l logs) create(generation int) (*os.File, error) {
-	all := l.numbers()
-	for len(all) >= keepLogs {
-		os.Remove(l.path(all[0]))
+// record is what there is of one generation, perhaps nothing.
+func (l logs) record(generation int) record {
+	for _, r := range l.records() {
+		if r.generation == generation {
+			return r
+		}
+	}
+	return record{generation: generation}
+}
+
+// archived is up to where it is.
+func (r record) archived() int64 {
+	if len(r.archives) == 0 {
+		return 0
+	}
+	return r.archives[len(r.archives)-1].to
+}
+
+// numbers are the generations with output, oldest first.
+func (l logs) numbers() []int {
+	var all []int
+	for _, r := range l.records() {
+		all = append(all, r.generation)
+	}
+	return all
+}
+
+// forget removes the oldest generations until there are fewer than keep. Those
+// that live stay.
+func (l logs) forget(keep int) {
+	all := l.records()
+	for len(all) >= max(keep, 1) {
+		if r := all[0]; !l.held(r.generation) {
+			for _, a := range r.archives {
+				os.Remove(a.path)
+			}
+			os.Remove(l.path(r.generation)) // last: it is what makes the rest a generation's
+		}
 		all = all[1:]
 	}
+}
+
+// create opens the file of a new generation.
+func (l logs) create(generation int) (*os.File, error) {
 	// O_APPEND: the service and its children write at the end, whatever they do.
 	f, err := os.OpenFile(l.path(generation), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err == nil {
-		tryLock(f) // see survivor; a file system without locks has none
+		tryLock(f) // see held; a file system without locks has none
 	}
 	return f, err
 }
 
-// retire says that the generation that writes to f has ended in order. What it
-// may have left running outside its process group is no generation.
-func (l logs) retire(f *os.File) {
-	unlock(f)
-	f.Close()
+// held says whether a generation lives. The lock on a log belongs to the open
+// file (flock(2)), which the generation shares with its supervisor: it ends with
+// the last of the two.
+func (l logs) held(generation int) bool {
+	f, err := os.Open(l.path(generation))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	free, err := tryLock(f)
+	return !free && err == nil
 }
 
 // survivor is a generation that has outlived its supervisor, with the processes
-// that have its output; 0 if there is none. The lock on a log belongs to the open
-// file (flock(2)), which the generation shares: it ends with the last of the two.
+// that have its output; 0 if there is none. It knows only of generations whose
+// output goes to a file.
 func (l logs) survivor() (generation int, pids []int) {
 	for _, n := range l.numbers() {
-		f, err := os.Open(l.path(n))
-		if err != nil {
-			continue
-		}
-		free, err := tryLock(f)
-		if !free && err == nil {
-			pids = holders(f)
-		}
-		f.Close()
-		if !free && err == nil {
-			return n, pids
+		if l.held(n) {
+			return n, holders(l.path(n))
 		}
 	}
 	return 0, nil
 }
 
-// holders are the processes that write to f, where /proc says so (proc(5)).
-func holders(f *os.File) (pids []int) {
-	want, err := f.Stat()
+// holders are the processes that write to a file, where /proc says so (proc(5)).
+func holders(path string) (pids []int) {
+	want, err := os.Stat(path)
 	if err != nil {
 		return nil
 	}
@@ -102,39 +158,16 @@ func holders(f *os.File) (pids []int) {
 	return pids
 }
 
-// find is the file of a generation; 0 is the newest.
-func (l logs) find(generation int) (string, error) {
+// find is the number of a generation whose output is kept; 0 is the newest.
+func (l logs) find(generation int) (int, error) {
 	all := l.numbers()
 	switch {
 	case len(all) == 0:
-		return "", errors.New("cannot show logs: no generation has been started yet")
+		return 0, errors.New("cannot show logs: no generation has been started yet")
 	case generation == 0:
-		generation = all[len(all)-1]
+		return all[len(all)-1], nil
 	case !slices.Contains(all, generation):
-		return "", fmt.Errorf("cannot show the log of generation %d: logs of generations %d to %d are kept", generation, all[0], all[len(all)-1])
+		return 0, fmt.Errorf("cannot show the log of generation %d: logs of generations %d to %d are kept", generation, all[0], all[len(all)-1])
 	}
-	return l.path(generation), nil
-}
-
-// tailSize bounds what tail reads.
-const tailSize = 16 << 10
-
-// tail is the last lines of a generation's output, for reports.
-func (l logs) tail(generation, lines int) []string {
-	f, err := os.Open(l.path(generation))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	var start int64
-	if info, err := f.Stat(); err == nil {
-		start = max(0, info.Size()-tailSize)
-	}
-	buf := make([]byte, tailSize)
-	n, _ := f.ReadAt(buf, start) // io.EOF, unless the file has grown meanwhile
-	if n == 0 {
-		return nil
-	}
-	all := strings.Split(strings.TrimRight(string(buf[:n]), "\n"), "\n")
-	return all[max(0, len(all)-lines):]
+	return generation, nil
 }

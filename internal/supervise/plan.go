@@ -14,6 +14,9 @@ type Plan struct {
 	Version  string // of the supervisor's command
 	Readers  string // group whose members may read the control API; "" for none
 	Services []Member
+
+	// Read reads the plan again, for a reload; nil when there is nothing to read.
+	Read func() (Plan, error)
 }
 
 // Member is a service with its place in the plan.

@@ -14,9 +14,9 @@ import (
 
 // reapOrphans is for PID 1: processes whose parents have ended become its
 // children, and stay as zombies unless it waits for them. It waits for each by
-// its pid, and never for a generation: that is for handover.Start, which owns
-// its exit status (a wait4(-1) would steal it).
-func (s *Service) reapOrphans() (stop func()) {
+// its pid, and never for one that this program has started: whoever started that
+// owns its exit status (a wait4(-1) would steal it).
+func reapOrphans() (stop func()) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	done := make(chan struct{})
@@ -27,14 +27,10 @@ func (s *Service) reapOrphans() (stop func()) {
 			case <-done:
 				return
 			case <-ended:
-				s.hub.spawning.Lock() // a generation that is being started is not known yet
-				for _, pid := range children() {
-					if !s.hub.leads(pid) {
-						var status unix.WaitStatus
-						unix.Wait4(pid, &status, unix.WNOHANG, nil)
-					}
-				}
-				s.hub.spawning.Unlock()
+				offspring.strangers(children(), func(pid int) {
+					var status unix.WaitStatus
+					unix.Wait4(pid, &status, unix.WNOHANG, nil)
+				})
 			}
 		}
 	})

@@ -3,7 +3,6 @@ package supervise
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,10 +149,6 @@ func (s *Service) Run(ctx context.Context) error {
 		s.reportStop()
 	}()
 	s.hub.start()
-	if os.Getpid() == 1 {
-		stop := s.reapOrphans()
-		defer stop()
-	}
 	s.begin(s.recipe, "restart", nil)
 	gone := ctx.Done()
 	for s.view.state != client.Stopped && (s.view.state != client.Failed || len(s.view.alive) > 0) {

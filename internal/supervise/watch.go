@@ -42,14 +42,10 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.logs.create(g.number)
-	if err != nil {
+	if g.output, err = s.logs.open(g.number, config.Name, config.Logs); err != nil {
 		// A full disk must not keep a service down: its output goes where ours goes.
 		s.bus.publish(client.Event{Kind: client.EventProblem, Generation: g.number,
 			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, err)})
-		out = os.Stderr
-	} else {
-		g.output = out
 	}
 	g.journal = s.newJournal(g.number)
 	s.hub.spawning.Lock()
@@ -57,7 +53,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	command := handover.Command{
 		Path: r.Program, Args: append([]string{r.Program}, config.Argv[1:]...),
 		Dir: config.Dir, Env: append(spec.Environ(os.Environ()), config.Env...),
-		Stdout: out, Stderr: out, Group: true,
+		Stdout: g.output.stdout, Stderr: g.output.stderr, Group: true,
 	}
 	if config.Speaks != SpeaksNothing {
 		command.Sockets, command.NotifySocket = s.common.sockets.of(config.Listen), s.hub.notify.Path()
@@ -65,14 +61,19 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	if config.Speaks == SpeaksSegue {
 		command.Solo, command.Journal, command.Generation, command.Control = s.common.solo, g.journal, g.number, s.hub.control.Path()
 	}
-	g.process, err = spec.Start(command)
+	g.reaped, err = offspring.start(func() (pid int, err error) {
+		if g.process, err = spec.Start(command); err != nil {
+			return 0, err
+		}
+		return g.process.PID, nil
+	})
 	if err == nil {
 		s.hub.add(g)
 	}
 	s.hub.spawning.Unlock()
 	if err != nil {
 		g.endJournal()
-		g.endOutput(s.logs)
+		g.output.end()
 		return nil, err
 	}
 	s.do(func() error {
@@ -126,10 +127,11 @@ func (s *Service) presume(g *generation) {
 // watch follows a generation to its end.
 func (s *Service) watch(g *generation) {
 	<-g.Done()
+	g.reaped()
 	g.leave(handover.Stop, 0) // unless it was asked to leave already: for its children and its account
 	<-g.retired
 	s.hub.remove(g)
-	g.endOutput(s.logs)
+	g.output.end()
 	s.do(func() error { s.exited(g); return nil })
 }
 

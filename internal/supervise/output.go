@@ -1,0 +1,95 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/segue-go/segue/client"
+)
+
+// Logs writes the output of a service, or with "" of all of them, whole lines
+// only. With Follow it goes on until ctx or what it follows has ended.
+func (s *Supervisor) Logs(ctx context.Context, r client.LogsRequest, w io.Writer) error {
+	s.mu.Lock()
+	all := s.instances()
+	s.mu.Unlock()
+	if r.Service != "" {
+		var err error
+		if all, err = s.find(r.Service); err != nil {
+			return err
+		}
+	}
+	if r.Generation != 0 && len(all) > 1 {
+		return &client.Error{Message: fmt.Sprintf("cannot tell whose generation %d is meant", r.Generation), Hint: "name the service, or one instance of it"}
+	}
+	if len(all) == 1 {
+		return s.follow(ctx, all[0], r, w)
+	}
+	out := &inTurn{w: w}
+	var following sync.WaitGroup
+	errs := make([]error, len(all))
+	for n, i := range all {
+		if r.Follow {
+			following.Go(func() { errs[n] = s.follow(ctx, i, r, out) })
+		} else {
+			errs[n] = s.follow(ctx, i, r, out)
+		}
+	}
+	following.Wait()
+	for n, err := range errs {
+		if err != nil && n == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow writes the output of one instance, also of those of its lives that begin
+// while it is followed.
+func (s *Supervisor) follow(ctx context.Context, i *instance, r client.LogsRequest, w io.Writer) error {
+	var label func(int) string
+	if r.Label {
+		label = func(n int) string { return fmt.Sprintf("%s.%d | ", i.name, n) }
+	}
+	for {
+		s.mu.Lock()
+		l, past, changed := i.life, i.past, s.changed
+		s.mu.Unlock()
+		switch {
+		case l == nil && !r.Follow && past == nil:
+			return &client.Error{Message: fmt.Sprintf("%s has not been started", i.name), Hint: "segue start " + i.member.Name}
+		case l == nil && !r.Follow:
+			return past.Follow(ctx, r.Generation, false, label, w)
+		case l != nil:
+			if err := l.service.Follow(ctx, r.Generation, r.Follow, label, w); err != nil || !r.Follow || r.Generation != 0 {
+				return err
+			}
+		}
+		s.mu.Lock()
+		over := s.stopping || s.closed
+		s.mu.Unlock()
+		if over || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return nil
+		case <-ctx.Done():
+		}
+	}
+}
+
+// inTurn lets several write: each Write is a whole line.
+type inTurn struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *inTurn) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

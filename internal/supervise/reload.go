@@ -1,0 +1,234 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/client"
+)
+
+// Reload applies the plan's file as it is now: services that are new are started,
+// those that are gone are stopped, those that have changed are replaced as by a
+// restart, or without one when only the supervisor is concerned; the others are
+// not touched. A file with an error, or one whose sockets cannot be opened, changes
+// nothing. A service whose new version is rolled back goes on as it was.
+//
+// For a service, or when there is no file, Reload has the program read its
+// configuration again.
+func (s *Supervisor) Reload(ctx context.Context, service string) (client.Report, error) {
+	if service != "" || s.plan.Read == nil {
+		return s.each("reload", service, func(sv *Service) (client.Report, error) {
+			r := client.Report{Service: sv.name, Action: "reload", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}
+			err := sv.Reload(ctx)
+			r.Took = time.Since(r.Began)
+			return r, err
+		})
+	}
+	if !s.acting.TryLock() {
+		return client.Report{}, &client.Error{Message: "cannot reload now: services are being started or changed", Hint: "wait until that is over; `segue status` shows it"}
+	}
+	defer s.acting.Unlock()
+	plan, err := s.plan.Read()
+	if err == nil {
+		plan.Dir, plan.Version, plan.Read = s.plan.Dir, s.plan.Version, s.plan.Read
+		err = plan.Check()
+	}
+	if err == nil && plan.Name != s.plan.Name {
+		err = fmt.Errorf("cannot call a running supervisor %q in place of %q; stop it and start it anew", plan.Name, s.plan.Name)
+	}
+	if err != nil {
+		return client.Report{}, refusal(err)
+	}
+	return s.apply(plan)
+}
+
+// apply makes what there is what plan says. The caller holds acting.
+func (s *Supervisor) apply(plan Plan) (client.Report, error) {
+	began := time.Now()
+	ordered, err := plan.order()
+	if err != nil {
+		return client.Report{}, refusal(err)
+	}
+	s.mu.Lock()
+	before := slices.Clone(s.members)
+	s.mu.Unlock()
+	known := func(name string) *member {
+		if n := slices.IndexFunc(before, func(m *member) bool { return m.Name == name }); n >= 0 {
+			return before[n]
+		}
+		return nil
+	}
+
+	// What may fail without touching anything that runs comes first.
+	var undo []func()
+	refuse := func(err error) (client.Report, error) {
+		for _, u := range undo {
+			u()
+		}
+		return client.Report{}, refusal(err)
+	}
+	after := make([]*member, len(ordered))
+	for n, m := range ordered {
+		if after[n] = known(m.Name); after[n] == nil {
+			s.mu.Lock()
+			after[n], err = s.add(m)
+			s.mu.Unlock()
+			if err != nil {
+				return refuse(err)
+			}
+			undo = append(undo, func() { s.stopInstances(context.Background(), after[n].instances, false) })
+		} else if shared := s.sharedBy(after[n]); shared != nil {
+			u, err := shared.sockets.open(m.Listen)
+			if err != nil {
+				return refuse(err)
+			}
+			undo = append(undo, u)
+		}
+	}
+
+	r := client.Report{Action: "reload", Began: began}
+	s.mu.Lock()
+	s.plan = plan
+	s.members = slices.Clone(after)
+	gone := slices.DeleteFunc(before, func(m *member) bool { return slices.Contains(after, m) })
+	s.members = append(s.members, gone...) // until they have ended
+	s.mu.Unlock()
+	for _, m := range slices.Backward(gone) {
+		r.Parts = append(r.Parts, s.stopInstances(context.Background(), m.instances, false)...)
+	}
+	s.mu.Lock()
+	s.members = slices.Clone(after)
+	s.mu.Unlock()
+	for n, m := range after {
+		switch wanted := ordered[n]; {
+		case known(m.Name) == nil:
+			r.Parts = append(r.Parts, s.startAdded(m)...)
+		case reflect.DeepEqual(m.Member, wanted):
+			r.Unchanged = append(r.Unchanged, m.Name)
+		default:
+			r.Parts = append(r.Parts, s.change(m, wanted)...)
+		}
+	}
+	total := sum("reload", "", append(r.Parts, client.Report{Outcome: client.Done, Began: began}, client.Report{Outcome: client.Done, Began: began}))
+	total.Parts, total.Unchanged = r.Parts, r.Unchanged
+	return total, nil
+}
+
+// sharedBy is what the living instances of a member have in common; nil if none
+// lives.
+func (s *Supervisor) sharedBy(m *member) *common {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range m.instances {
+		if i.life != nil {
+			return i.life.service.common
+		}
+	}
+	return nil
+}
+
+// startAdded begins the life of a member that is new in the plan.
+func (s *Supervisor) startAdded(m *member) (parts []client.Report) {
+	if m.Manual {
+		return nil
+	}
+	events, cancel := s.bus.subscribe()
+	defer cancel()
+	began := time.Now()
+	s.mu.Lock()
+	for _, i := range m.instances {
+		s.live(i)
+	}
+	s.mu.Unlock()
+	for _, i := range m.instances {
+		parts = append(parts, s.awaitStart(context.Background(), i, began, events))
+	}
+	return parts
+}
+
+// change gives a member another configuration, one instance after the other. When
+// the first that is tried is rolled back, the others are left alone, and the
+// member's configuration is as before: the next reload tries again.
+func (s *Supervisor) change(m *member, wanted Member) (parts []client.Report) {
+	before := m.Member
+	s.mu.Lock()
+	m.Member = wanted
+	instances := slices.Clone(m.instances)
+	s.mu.Unlock()
+	shared := s.sharedBy(m)
+	for n, i := range instances {
+		if n >= max(1, wanted.Instances) {
+			parts = append(parts, s.stopInstances(context.Background(), []*instance{i}, false)...)
+			continue
+		}
+		s.mu.Lock()
+		l := i.life
+		begun := l != nil && l.begun
+		s.mu.Unlock()
+		switch {
+		case l == nil: // it is stopped, and is started with it
+		case !begun:
+			parts = append(parts, s.reconceive(i))
+		default:
+			report, err := l.service.Change(context.Background(), s.config(i, wanted))
+			if err != nil {
+				report = client.Report{Service: i.name, Action: "change", Outcome: client.Broken, Reason: err.Error(), Began: time.Now(), Steps: []client.Step{}}
+			}
+			parts = append(parts, report)
+			if report.Outcome != client.Done {
+				s.mu.Lock()
+				m.Member = before
+				s.mu.Unlock()
+				if shared != nil {
+					shared.sockets.retain(before.Listen)
+				}
+				return parts
+			}
+		}
+	}
+	if shared != nil {
+		shared.sockets.retain(wanted.Listen)
+	}
+	return append(parts, s.resize(m)...)
+}
+
+// resize makes the number of instances what the member says.
+func (s *Supervisor) resize(m *member) (parts []client.Report) {
+	s.mu.Lock()
+	want := max(1, m.Instances)
+	m.instances = m.instances[:min(want, len(m.instances))]
+	var added []*instance
+	var errs []client.Report
+	for n := len(m.instances); n < want; n++ {
+		i := s.another(m, n)
+		m.instances = append(m.instances, i)
+		if m.Manual {
+			continue
+		}
+		if err := s.conceive(i); err != nil {
+			errs = append(errs, client.Report{Service: i.name, Action: "start", Outcome: client.Broken, Reason: err.Error(), Began: time.Now(), Steps: []client.Step{}})
+			continue
+		}
+		added = append(added, i)
+	}
+	s.mu.Unlock()
+	return append(errs, s.startAdded(&member{Member: m.Member, instances: added})...)
+}
+
+// reconceive is for an instance that has not begun: it waits with the new
+// configuration.
+func (s *Supervisor) reconceive(i *instance) client.Report {
+	r := client.Report{Service: i.name, Action: "change", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}
+	s.stop(context.Background(), i, false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.conceive(i); err != nil {
+		r.Outcome, r.Reason = client.Broken, err.Error()
+		return r
+	}
+	s.live(i)
+	return r
+}
