@@ -58,14 +58,14 @@ func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *r
 	r.printer = &textPrinter{screen: r.screen, all: true}
 	if c.json {
 		r.printer = newJSONPrinter(c.stderr)
-	} else if isTerminal(c.stdout) {
-		r.label = true
+	} else {
+		r.label = isTerminal(c.stdout) || len(plan.Services) > 1 || plan.Services[0].Instances > 1
 	}
 	return r
 }
 
 func (r *runner) run(ctx context.Context) error {
-	api, err := control.Listen(supervise.APISocket(r.plan.Dir), -1, r.supervisor)
+	api, err := control.Listen(supervise.APISocket(r.plan.Dir), r.supervisor.Readers(), r.supervisor)
 	if err != nil {
 		return errors.Join(err, r.supervisor.Close())
 	}
@@ -80,15 +80,14 @@ func (r *runner) run(ctx context.Context) error {
 	ended := make(chan struct{})
 	following, endFollowing := context.WithCancel(context.Background())
 	defer endFollowing()
-	begun := make(chan struct{}) // the first generation of this supervisor has a log
 
 	r.say(r.greeting())
 	served := make(chan error, 1)
 	r.work.Go(func() { served <- api.Serve() })
 	r.work.Go(func() { r.obey(signals, ended) })
 	var told, output sync.WaitGroup
-	told.Go(func() { r.tell(events, begun) })
-	output.Go(func() { r.follow(following, begun) })
+	told.Go(func() { r.tell(events) })
+	output.Go(func() { r.follow(following) })
 
 	err = r.supervisor.Run(ctx)
 	signal.Stop(signals)
@@ -114,30 +113,41 @@ func (r *runner) run(ctx context.Context) error {
 	}
 }
 
-// greeting says where the service can be reached.
+// greeting says where the services can be reached.
 func (r *runner) greeting() string {
-	var sockets []string
-	for _, s := range r.supervisor.Overview().Services[0].Sockets {
-		sockets = append(sockets, s.Name+" on "+s.Addr)
+	var where []string
+	all := r.supervisor.Overview().Services
+	for _, sv := range all {
+		var sockets []string
+		for _, s := range sv.Sockets {
+			sockets = append(sockets, s.Name+" on "+s.Addr)
+		}
+		text := strings.Join(sockets, ", ")
+		if len(all) > 1 {
+			text = strings.TrimSpace(sv.Service + " " + text)
+		}
+		if text != "" {
+			where = append(where, text)
+		}
 	}
-	where := ""
-	if len(sockets) > 0 {
-		where = ": " + strings.Join(sockets, ", ")
+	text := ""
+	if len(where) > 0 {
+		text = ": " + strings.Join(where, "; ")
 	}
-	return r.screen.style.bold("starting "+r.plan.Name) + where
+	return r.screen.style.bold("starting "+r.plan.Name) + text
 }
 
 // result is the error and so the exit code of it all.
-func (r *runner) result(service, api error) error {
+func (r *runner) result(services, api error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case os.Getpid() == 1 && r.supervisor.ExitCode() != 0:
 		return said(r.supervisor.ExitCode())
-	case service != nil:
+	case services != nil:
 		// The reason was an event.
 		return &client.Error{Message: fmt.Sprintf("cannot keep %s running", r.plan.Name),
-			Hint: "what its generations wrote is in " + filepath.Join(r.plan.Dir, "logs")}
+			Hint: "what its generations wrote is in " + filepath.Join(r.plan.Dir, "*", "logs")}
 	case r.forced:
 		return said(exitForced)
 	}
@@ -145,14 +155,9 @@ func (r *runner) result(service, api error) error {
 }
 
 // tell shows events until there are no more.
-func (r *runner) tell(events <-chan client.Event, begun chan struct{}) {
+func (r *runner) tell(events <-chan client.Event) {
 	defer r.printer.close()
-	first := true
 	for e := range events {
-		if first && e.Kind == client.EventGeneration {
-			first = false
-			close(begun)
-		}
 		if e.Kind == client.EventReport && e.Report.Outcome == client.Forced {
 			r.mu.Lock()
 			r.forced = true
@@ -160,17 +165,14 @@ func (r *runner) tell(events <-chan client.Event, begun chan struct{}) {
 		}
 		r.printer.event(e)
 	}
-	if first {
-		close(begun)
-	}
 }
 
-// follow shows what the service writes, from the first generation on: logs of an
-// earlier supervisor are in the same directory.
-func (r *runner) follow(ctx context.Context, begun <-chan struct{}) {
-	<-begun
-	if err := r.supervisor.Logs(ctx, client.LogsRequest{Follow: true, Label: r.label}, r.stdout); err != nil && ctx.Err() == nil {
-		r.problem(fmt.Errorf("the output of the service is not shown any more: %w", err))
+// follow shows what the services write, from the first generation of this
+// supervisor on: logs of an earlier one are in the same directories.
+func (r *runner) follow(ctx context.Context) {
+	shown := client.LogsRequest{Generation: supervise.FromHere, Follow: true, Label: r.label}
+	if err := r.supervisor.Logs(ctx, shown, r.stdout); err != nil && ctx.Err() == nil {
+		r.problem(fmt.Errorf("the output of the services is not shown any more: %w", err))
 	}
 }
 
@@ -190,10 +192,7 @@ func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
 			case toReload:
 				r.work.Go(func() { r.problem(r.reload()) })
 			case toRestart:
-				r.work.Go(func() {
-					_, err := r.supervisor.Restart(context.Background(), "", client.RestartRequest{})
-					r.problem(err)
-				})
+				r.work.Go(func() { r.problem(r.supervisor.RestartAll(context.Background())) })
 			}
 		}
 	}
@@ -201,7 +200,7 @@ func (r *runner) obey(signals <-chan os.Signal, ended <-chan struct{}) {
 
 func (r *runner) stop(s os.Signal, times int) {
 	if times == 1 {
-		r.say(fmt.Sprintf("%s: stopping in order, for at most %v; once more stops at once", signalName(s), r.plan.Services[0].DrainTimeout))
+		r.say(fmt.Sprintf("%s: stopping in order, for at most %v; once more stops at once", signalName(s), r.longest()))
 		r.cancel()
 		return
 	}
@@ -221,6 +220,14 @@ func (r *runner) say(line string) {
 	case <-written:
 	case <-time.After(sayPatience):
 	}
+}
+
+// longest is the time that a service may take to leave.
+func (r *runner) longest() (d time.Duration) {
+	for _, m := range r.plan.Services {
+		d = max(d, m.DrainTimeout)
+	}
+	return d
 }
 
 func (r *runner) reload() error {

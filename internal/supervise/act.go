@@ -293,3 +293,23 @@ func sum(action, service string, parts []client.Report) client.Report {
 	r.Took = time.Since(r.Began)
 	return r
 }
+
+// RestartAll restarts every service that runs, one after the other in the order in
+// which they are started, and ends with the first that cannot be.
+func (s *Supervisor) RestartAll(ctx context.Context) error {
+	s.mu.Lock()
+	members := slices.Clone(s.members)
+	s.mu.Unlock()
+	for _, m := range members {
+		if _, err := s.running(m.instances[0]); err != nil {
+			continue
+		}
+		switch r, err := s.Restart(ctx, m.Name, client.RestartRequest{}); {
+		case err != nil:
+			return err
+		case r.Outcome != client.Done:
+			return nil // the report has been told
+		}
+	}
+	return nil
+}

@@ -19,6 +19,10 @@ const maxLine = 1 << 20
 // writes all the time is read in larger pieces.
 const glance = 10 * time.Millisecond
 
+// FromHere is for Follow: every generation that this supervisor starts, or has
+// taken over.
+const FromHere = -1
+
 // Follow writes the output of a generation to w; 0 is the newest. Every Write is
 // of whole lines of one generation, so that a mutex around w is all that several
 // Follows to one w need. With follow it goes on until ctx, the generation or the
@@ -28,11 +32,16 @@ func (s *Service) Follow(ctx context.Context, generation int, follow bool, label
 	if !follow {
 		return s.logs.write(generation, label, w)
 	}
+	from := 0
+	if all := s.logs.numbers(); generation == 0 && len(all) > 0 {
+		from = all[len(all)-1]
+	}
+	if generation == FromHere {
+		from, generation = s.first, 0
+	}
 	t := s.logs.tailOf(generation, label, w)
 	defer t.close()
-	if all := s.logs.numbers(); generation == 0 && len(all) > 0 {
-		t.from = all[len(all)-1]
-	}
+	t.from = from
 	events, cancel := s.Subscribe()
 	defer cancel()
 	return t.follow(ctx, events, func() bool { return generation != 0 && !s.alive(generation) })

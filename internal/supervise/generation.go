@@ -33,11 +33,11 @@ type generation struct {
 	uid     int // of its processes
 	started time.Time
 	process *handover.Process
-	reaped  func() // due when it has ended
+	reaped  func()        // due when it has ended
 	budget  time.Duration // for its drain
 	journal *os.File      // what it has in flight while it is not proven; may be nil
 	output  *output
-	probed  atomic.Value  // string: the client's address of the last probe
+	probed  atomic.Value // string: the client's address of the last probe
 
 	ready     chan struct{}
 	readyOnce sync.Once

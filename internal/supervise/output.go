@@ -55,29 +55,23 @@ func (s *Supervisor) follow(ctx context.Context, i *instance, r client.LogsReque
 	}
 	for {
 		s.mu.Lock()
-		l, past, changed := i.life, i.past, s.changed
+		service, changed := i.past, s.changed
+		if i.life != nil {
+			service = i.life.service
+		}
 		s.mu.Unlock()
 		switch {
-		case l == nil && !r.Follow && past == nil:
+		case service != nil: // it follows those of later lives, too: they have one directory
+			return service.Follow(ctx, r.Generation, r.Follow, label, w)
+		case !r.Follow:
 			return &client.Error{Message: fmt.Sprintf("%s has not been started", i.name), Hint: "segue start " + i.member.Name}
-		case l == nil && !r.Follow:
-			return past.Follow(ctx, r.Generation, false, label, w)
-		case l != nil:
-			if err := l.service.Follow(ctx, r.Generation, r.Follow, label, w); err != nil || !r.Follow || r.Generation != 0 {
-				return err
-			}
-		}
-		s.mu.Lock()
-		over := s.stopping || s.closed
-		s.mu.Unlock()
-		if over || ctx.Err() != nil {
-			return ctx.Err()
 		}
 		select {
 		case <-changed:
 		case <-s.stopped:
 			return nil
 		case <-ctx.Done():
+			return nil
 		}
 	}
 }

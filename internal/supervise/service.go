@@ -16,6 +16,7 @@ import (
 type Service struct {
 	name   string
 	dir    string // its runtime directory
+	first  int    // number of the first generation that is this supervisor's
 	common *common
 	home   *home
 	logs   logs
@@ -101,6 +102,7 @@ func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 	if all := s.logs.numbers(); len(all) > 0 {
 		s.number = all[len(all)-1] // numbers go on, so that a log is of one generation only
 	}
+	s.first = s.number + 1
 	if shared != nil {
 		s.common = shared.hold()
 	} else if s.common, err = openCommon(c); err != nil {

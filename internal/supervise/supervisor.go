@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/internal/launch"
 )
 
 // Supervisor is the services of a plan under one roof: they have one directory,
@@ -22,6 +23,8 @@ type Supervisor struct {
 	lives sync.WaitGroup
 
 	acting sync.Mutex // held by whoever changes which services there are, or upgrades
+
+	readers int // group id; -1 for none
 
 	mu       sync.Mutex
 	plan     Plan
@@ -46,6 +49,11 @@ func Open(p Plan) (_ *Supervisor, err error) {
 	}()
 	if s.home, err = openHome(p.Name, p.Dir); err != nil {
 		return nil, err
+	}
+	if s.readers = -1; p.Readers != "" {
+		if _, s.readers, err = launch.Owner("", p.Readers); err != nil {
+			return nil, err
+		}
 	}
 	ordered, err := p.order()
 	if err != nil {
@@ -223,7 +231,18 @@ func (s *Supervisor) status(i *instance) client.Status {
 
 // Subscribe returns the events of all services from now on; the channel is closed
 // by cancel, or at the end of the supervisor.
-func (s *Supervisor) Subscribe() (events <-chan client.Event, cancel func()) { return s.bus.subscribe() }
+func (s *Supervisor) Subscribe() (events <-chan client.Event, cancel func()) {
+	return s.bus.subscribe()
+}
+
+// Readers is the group whose members may read the control API; -1 for none.
+func (s *Supervisor) Readers() int { return s.readers }
+
+// Reader says whether a user may read the control API that is neither the
+// supervisor's nor root.
+func (s *Supervisor) Reader(_ int, groups []int) bool {
+	return s.readers >= 0 && slices.Contains(groups, s.readers)
+}
 
 // find is the instances that a user means: of a service, a single one, or with ""
 // those of the only service.
