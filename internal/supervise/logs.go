@@ -92,8 +92,8 @@ func (l logs) numbers() []int {
 	return all
 }
 
-// forget removes the oldest generations until there are fewer than keep. Those
-// that live stay.
+// forget removes the oldest generations until there are fewer than keep, beside
+// those that live.
 func (l logs) forget(keep int) {
 	all := l.records()
 	for len(all) >= max(keep, 1) {
