@@ -52,7 +52,7 @@ type Process struct {
 // why nothing was started. Of a sibling only the end can be noticed: its exit
 // status is for the parent.
 func Start(c Command) (*Process, error) {
-	cmd := &exec.Cmd{Path: c.Path, Args: c.Args, Dir: c.Dir, SysProcAttr: processAttributes(c.Group)}
+	cmd := &exec.Cmd{Path: c.Path, Args: c.Args, Dir: c.Dir, Env: c.Environ(), ExtraFiles: c.files(), SysProcAttr: processAttributes(c.Group)}
 	// A nil *os.File in an io.Reader or io.Writer is not nil.
 	if c.Stdin != nil {
 		cmd.Stdin = c.Stdin
@@ -63,36 +63,11 @@ func Start(c Command) (*Process, error) {
 	if c.Stderr != nil {
 		cmd.Stderr = c.Stderr
 	}
-	env := map[string]string{}
-	var names []string
 	for _, s := range c.Sockets {
 		if err := CheckName(s.Name); err != nil {
 			return nil, fmt.Errorf("cannot start %s: %w", c.Path, err)
 		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, s.File)
-		names = append(names, s.Name)
 	}
-	if len(c.Sockets) > 0 {
-		env[EnvListenFDs] = strconv.Itoa(len(c.Sockets))
-		env[EnvListenNames] = strings.Join(names, ":")
-	}
-	pass := func(key string, f *os.File) {
-		if f != nil {
-			env[key] = strconv.Itoa(firstInheritedFD + len(cmd.ExtraFiles))
-			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-		}
-	}
-	pass(EnvSolo, c.Solo)
-	pass(EnvJournal, c.Journal)
-	pass(EnvLaunch, c.Launch)
-	if c.Generation > 0 {
-		env[EnvGeneration] = strconv.Itoa(c.Generation)
-	}
-	if c.Predecessor > 0 {
-		env[EnvPredecessor] = strconv.Itoa(c.Predecessor)
-	}
-	env[EnvNotifySocket], env[EnvWatchdogUsec], env[EnvControl] = c.NotifySocket, c.Watchdog, c.Control
-	cmd.Env = mergeEnv(c.Env, env)
 	await := func() (*os.ProcessState, error) { return exitOf(cmd) }
 	if c.Sibling {
 		var err error
@@ -104,6 +79,48 @@ func Start(c Command) (*Process, error) {
 		return nil, StartError(c, err)
 	}
 	return follow(cmd.Process, c.Group, await), nil
+}
+
+// files are what is inherited from descriptor 3 on.
+func (c Command) files() (all []*os.File) {
+	for _, s := range c.Sockets {
+		all = append(all, s.File)
+	}
+	for _, f := range []*os.File{c.Solo, c.Journal, c.Launch} {
+		if f != nil {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// Environ is the whole environment that c's program gets.
+func (c Command) Environ() []string {
+	env := map[string]string{EnvNotifySocket: c.NotifySocket, EnvWatchdogUsec: c.Watchdog, EnvControl: c.Control}
+	number := func(key string, n int) {
+		if n > 0 {
+			env[key] = strconv.Itoa(n)
+		}
+	}
+	var names []string
+	for _, s := range c.Sockets {
+		names = append(names, s.Name)
+	}
+	number(EnvListenFDs, len(names))
+	env[EnvListenNames] = strings.Join(names, ":")
+	next := firstInheritedFD + len(names)
+	pass := func(key string, f *os.File) {
+		if f != nil {
+			number(key, next)
+			next++
+		}
+	}
+	pass(EnvSolo, c.Solo)
+	pass(EnvJournal, c.Journal)
+	pass(EnvLaunch, c.Launch)
+	number(EnvGeneration, c.Generation)
+	number(EnvPredecessor, c.Predecessor)
+	return mergeEnv(c.Env, env)
 }
 
 // mergeEnv drops every variable of the wire from base and adds those that are

@@ -1,7 +1,11 @@
 package launch
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/segue-go/segue/handover"
 )
@@ -27,24 +31,66 @@ func (s Spec) Zero() bool {
 	return s.User == "" && s.Group == "" && s.Umask == nil && len(s.Limits) == 0 && !s.ListenPID
 }
 
-// Start starts c so; what it returns is c's process. The zero Spec is [handover.Start].
-// An error says why nothing was started.
-func (s Spec) Start(c handover.Command) (*handover.Process, error) {
-	return handover.Start(c)
+// Check says what of s cannot be done on this machine by this process.
+func (s Spec) Check() error {
+	if s.Zero() {
+		return nil
+	}
+	_, err := s.instruct(handover.Command{})
+	return err
 }
 
-// Environ is what of own, the supervisor's environment, the program inherits: all of
-// it, but HOME, USER, LOGNAME and SHELL are those of User, if there is one.
-func (s Spec) Environ(own []string) []string { return own }
+// Start starts c so; what it returns is c's process. The zero Spec is [handover.Start].
+// An error says why nothing was started: without one the program has been executed.
+func (s Spec) Start(c handover.Command) (*handover.Process, error) {
+	if s.Zero() {
+		return handover.Start(c)
+	}
+	i, err := s.instruct(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %s: %w", c.Path, err)
+	}
+	return i.start(c)
+}
 
-// Check says what of s cannot be done on this machine by this process.
-func (s Spec) Check() error { return nil }
+// instruction is a Spec in numbers, for one program: what the new process is told, as
+// JSON, whose strings would not take every path and variable.
+type instruction struct {
+	Path      []byte
+	Env       [][]byte
+	ListenPID bool
+	Limits    []limit
+	Account   *account     // nil changes nobody
+	Umask     *fs.FileMode // nil changes nothing
+}
 
-// Main is for the first line of the supervisor's main, and of TestMain in packages
-// that call [Spec.Start]: when this process is a launch, it becomes the program and
-// Main does not return.
-func Main() {}
+type limit struct {
+	Name     string
+	Resource int
+	Limit
+}
 
-// Owner is who owns the files of what runs as user and group: "" is this process's,
-// an empty group the user's.
-func Owner(user, group string) (uid, gid int, err error) { return -1, -1, nil }
+// instruct says what cannot be done, all of it.
+func (s Spec) instruct(c handover.Command) (instruction, error) {
+	i := instruction{Path: []byte(c.Path), ListenPID: s.ListenPID, Umask: s.Umask}
+	for _, kv := range c.Environ() {
+		i.Env = append(i.Env, []byte(kv))
+	}
+	var errs []error
+	if s.Umask != nil && *s.Umask&^fs.ModePerm != 0 {
+		errs = append(errs, fmt.Errorf("cannot set umask %#o: it has no bits but those of 0777", uint32(*s.Umask)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Limits)) {
+		l, err := limitOf(name, s.Limits[name])
+		i.Limits, errs = append(i.Limits, l), append(errs, err)
+	}
+	if s.User != "" || s.Group != "" {
+		a, err := accountOf(s.User, s.Group)
+		errs = append(errs, err)
+		if err == nil {
+			i.Account, err = a.permitted()
+			errs = append(errs, err)
+		}
+	}
+	return i, errors.Join(append(errs, supported())...)
+}
