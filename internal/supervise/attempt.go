@@ -84,6 +84,7 @@ func (s *Service) configure(c Config) {
 	s.mu.Lock()
 	s.view.config = c
 	s.mu.Unlock()
+	s.bound.configured()
 }
 
 // replace begins an attempt with what the loop finds to be started, and returns
@@ -155,6 +156,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 			return g, nil
 		},
 		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
+		ProbeWithin:  config.probesWithin(),
 		ReadyTimeout: config.ReadyTimeout, Trial: config.Trial, Probation: config.Probation, MoveWithin: config.DrainTimeout,
 		Move: func(ctx context.Context, _ handover.Generation) (note string) {
 			a.moved = true
@@ -238,6 +240,9 @@ func (s *Service) finish(a *attempt, report client.Report) {
 			s.mu.Lock()
 			s.view.last = &report
 			s.mu.Unlock()
+			if report.Outcome == client.RolledBack && s.stopping == nil {
+				s.hooks.tell(a.recipe.Config, notice{Generation: a.number(), Reason: report.Reason, Report: &report}, OnRollback)
+			}
 			return nil
 		})
 		s.bus.publish(client.Event{Kind: client.EventReport, Report: &report})
@@ -245,6 +250,14 @@ func (s *Service) finish(a *attempt, report client.Report) {
 	if a.reply != nil {
 		a.reply <- report
 	}
+}
+
+// number is that of the new generation, 0 if it was not started.
+func (a *attempt) number() int {
+	if a.next == nil {
+		return 0
+	}
+	return a.next.number
 }
 
 func infoOf(g *generation) *client.Generation {
@@ -314,7 +327,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		}
 		s.enter(up, "")
 		if a.old != nil {
-			s.crashes.served(a.old.servedFor())
+			s.crashes.by(a.recipe.Config.Backoff).served(a.old.servedFor())
 			if a.old.Err() == nil {
 				s.become(a.old, client.RoleDraining)
 			}

@@ -15,8 +15,8 @@ import (
 // maxLine is the longest line that is kept whole: a longer one becomes several.
 const maxLine = 1 << 20
 
-// glance is the least time between two looks at what comes, so that a service that
-// writes all the time is read in larger pieces.
+// glance is the least time between two looks at what comes: a service that writes
+// all the time is read in larger pieces.
 const glance = 10 * time.Millisecond
 
 // FromHere is for Follow: every generation that this supervisor starts, or has
@@ -97,8 +97,8 @@ func (t *tail) follow(ctx context.Context, events <-chan client.Event, over func
 			case _, ok := <-events: // the end of a generation, perhaps
 				ended = !ok
 			case <-output:
-				pause(ctx, glance-time.Since(began))
 			}
+			pause(ctx, glance-time.Since(began))
 		}
 		watch.disarm(output)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/segue-go/segue/client"
 )
 
 // archivist bounds the logs of one service: what has become too much, or too old,
@@ -193,4 +195,15 @@ func (a *archivist) truncated(generation int, f *os.File, archived int64) error 
 	a.problem(generation, fmt.Sprintf("the log of generation %d was truncated by somebody; some of its output is lost", generation))
 	_, err := f.WriteAt([]byte{'\n'}, archived-1) // in no descriptor's way, as ftruncate would be
 	return err
+}
+
+// logging is how output is kept at present.
+func (s *Service) logging() Logs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view.config.Logs
+}
+
+func (s *Service) logProblem(generation int, text string) {
+	s.bus.publish(client.Event{Kind: client.EventProblem, Generation: generation, Text: text})
 }

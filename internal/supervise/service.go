@@ -20,10 +20,11 @@ type Service struct {
 	common *common
 	home   *home
 	logs   logs
+	bound  *archivist // of the logs
 	bus    channel
 	hub    *hub
 
-	probeTLS atomic.Bool    // the probed server turned out to speak TLS
+	hooks    *hooks
 	calls    chan call      // to the loop
 	ended    chan struct{}  // closed when the loop has
 	beside   sync.WaitGroup // attempts, and the watch over each generation
@@ -84,6 +85,7 @@ func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 	if b == nil {
 		s.bus = channel{newBus(), c.Name, false}
 	}
+	s.hooks = newHooks(s.bus.publish)
 	s.view.state, s.view.since, s.view.config = client.Starting, time.Now(), c
 	defer func() {
 		if err != nil {
@@ -96,6 +98,7 @@ func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 	if s.logs, err = openLogs(c.RuntimeDir); err != nil {
 		return nil, err
 	}
+	s.bound = newArchivist(s.logs, s.logging, s.logProblem)
 	if n, pids := s.logs.survivor(); n > 0 {
 		return nil, survived(c.Name, n, pids)
 	}
@@ -145,9 +148,13 @@ func (s *Service) Close() error {
 // be called once.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.Close()
+	bounding, unbound := context.WithCancel(context.Background())
+	s.beside.Go(func() { s.bound.run(bounding) })
 	defer func() {
 		close(s.ended)
+		unbound()
 		s.beside.Wait() // their last words are events
+		s.hooks.close()
 		s.reportStop()
 	}()
 	s.hub.start()
