@@ -362,6 +362,9 @@ func summary(services []client.Status) string {
 			line += fmt.Sprintf("; the last restart of %s was rolled back: %s", s.Service, r.Reason)
 		}
 	}
-	line, _, _ = strings.Cut(line, "\n") // a reason may end with output
+	line, _, more := strings.Cut(line, "\n")
+	if i := strings.LastIndex(line, "; "); more && i > 0 {
+		line = line[:i] // "its last output was:"
+	}
 	return line
 }
