@@ -1,6 +1,7 @@
 package handover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ const (
 	DefaultTrial        = time.Second
 	DefaultProbation    = 5 * time.Second
 
-	// CallTimeout bounds one verb, and one probe.
+	// CallTimeout bounds one verb.
 	CallTimeout = 5 * time.Second
 
 	// MoveTimeout bounds StepMove. What has not moved by then goes on to, after Run.
@@ -54,6 +55,7 @@ type Restart struct {
 	Spawn        func(ctx context.Context) (Generation, error)
 	Probe        func(ctx context.Context, next Generation) error // in addition to the generation's own checks; may be nil
 	ReadyTimeout time.Duration
+	ProbeWithin  time.Duration // bounds one call of Probe; 0 is CallTimeout
 	Trial        time.Duration
 	Probation    time.Duration
 	MoveWithin   time.Duration // bounds StepMove when it is shorter than MoveTimeout; 0 is MoveTimeout
@@ -166,8 +168,14 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.step(ctx, StepReady, a.awaitReady); err != nil {
 		return err
 	}
-	if !a.next.Steerable() {
-		return nil // it serves since it is ready: there is nothing to try, switch or pause
+	if !a.next.Steerable() { // it serves since it is ready: there is nothing to try, switch or pause
+		if a.Old == nil || a.Probe == nil {
+			return nil
+		}
+		return a.step(ctx, StepProbation, func(ctx context.Context, note *string) error {
+			*note = "the new generation cannot be steered: the old one accepts as well, and may be the one that has answered a probe"
+			return a.observe(ctx, a.Probation, probationEvery, probationTolerates, note)
+		})
 	}
 	if a.Old == nil {
 		return a.step(ctx, StepSwitch, func(ctx context.Context, note *string) error {
@@ -377,13 +385,15 @@ func (a *attempt) observe(ctx context.Context, d, every time.Duration, tolerate 
 }
 
 func (a *attempt) prove(ctx context.Context) error {
-	if err := a.call(ctx, a.next, Check); err != nil {
-		return err
+	if a.next.Steerable() {
+		if err := a.call(ctx, a.next, Check); err != nil {
+			return err
+		}
 	}
 	if a.Probe == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.ProbeWithin, CallTimeout))
 	defer cancel()
 	return a.Probe(ctx, a.next)
 }

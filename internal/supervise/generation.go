@@ -28,16 +28,18 @@ const (
 // facts arrive from the hub and from the process, its role is the service's to
 // say.
 type generation struct {
-	number  int
-	recipe  recipe
-	uid     int // of its processes
-	started time.Time
-	process *handover.Process
-	reaped  func()        // due when it has ended
-	budget  time.Duration // for its drain
-	journal *os.File      // what it has in flight while it is not proven; may be nil
-	output  *output
-	probed  atomic.Value // string: the client's address of the last probe
+	number   int
+	recipe   recipe
+	uid      int // of its processes
+	started  time.Time
+	process  *handover.Process
+	reaped   func()        // due when it has ended
+	budget   time.Duration // for its drain
+	journal  *os.File      // what it has in flight while it is not proven; may be nil
+	output   *output
+	probed   atomic.Value // string: the client's address of the last probe
+	probing  probing
+	watchdog *watchdog // nil when it has none
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -63,7 +65,7 @@ var _ handover.Generation = (*generation)(nil)
 
 func (g *generation) Ready() <-chan struct{} { return g.ready }
 func (g *generation) Done() <-chan struct{}  { return g.process.Done() }
-func (g *generation) Err() error             { return g.process.Err() }
+func (g *generation) Err() error             { return g.watchdog.explain(g.process.Err()) }
 
 func (g *generation) Steerable() bool { return g.wire() != nil }
 
@@ -196,6 +198,7 @@ func (g *generation) leave(v handover.Verb, budget time.Duration) {
 func (g *generation) force() { g.hurryOnce.Do(func() { close(g.hurry) }) }
 
 func (g *generation) climb(v handover.Verb, budget time.Duration, by func() passage) {
+	g.watchdog.end()
 	began := time.Now()
 	p := by()
 	g.unmoved = p.unmoved

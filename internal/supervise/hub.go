@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
@@ -24,6 +26,8 @@ type hub struct {
 	notify  *handover.NotifyListener
 	running sync.WaitGroup
 	linked  sync.WaitGroup // a goroutine for each link, until it has ended
+
+	settling atomic.Int32 // calls of settle
 
 	// spawning is held while a child is started, until it is known: whoever asks
 	// about a pid waits for that.
@@ -111,6 +115,17 @@ func (h *hub) ended(pid int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Contains(h.past, pid)
+}
+
+// settle returns when everything that was notified before has been acted upon.
+func (h *hub) settle() error {
+	h.settling.Add(1)
+	defer h.settling.Add(-1)
+	ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+	defer cancel()
+	n := handover.NewNotifier(h.notify.Path())
+	defer n.Close()
+	return n.Barrier(ctx)
 }
 
 func (h *hub) problem(format string, args ...any) {
@@ -204,6 +219,7 @@ func (h *hub) receive() {
 		g := h.find(n.PID)
 		switch {
 		case g == nil && h.ended(n.PID):
+		case n.PID == os.Getpid() && h.settling.Load() > 0: // a barrier of settle
 		case g == nil || n.UID != g.uid:
 			h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
 		case err != nil:
@@ -214,6 +230,9 @@ func (h *hub) receive() {
 			}
 			if n.Values["READY"] == "1" {
 				g.becomesReady()
+			}
+			if what, ok := n.Values["WATCHDOG"]; ok {
+				g.watchdog.hear(what)
 			}
 		}
 		n.Processed()

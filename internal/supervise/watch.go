@@ -36,6 +36,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		g = &generation{
 			number: s.number, recipe: r, uid: uid, started: time.Now(), budget: config.DrainTimeout,
 			role: client.RoleStarting, ready: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
+			watchdog: newWatchdog(config.Watchdog),
 		}
 		return nil
 	})
@@ -56,6 +57,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		Stdout: g.output.stdout, Stderr: g.output.stderr, Group: true,
 	}
 	if config.Speaks != SpeaksNothing {
+		command.Watchdog = g.watchdog.usec()
 		command.Sockets, command.NotifySocket = s.common.sockets.of(config.Listen), s.hub.notify.Path()
 	}
 	if config.Speaks == SpeaksSegue {
@@ -114,7 +116,7 @@ func (s *Service) presume(g *generation) {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), g.recipe.Config.probesWithin())
 		err := s.probe(ctx, g) // nil without probes
 		cancel()
 		if err == nil {
@@ -126,6 +128,9 @@ func (s *Service) presume(g *generation) {
 
 // watch follows a generation to its end.
 func (s *Service) watch(g *generation) {
+	if g.watchdog != nil {
+		s.beside.Go(func() { s.guard(g) })
+	}
 	<-g.Done()
 	g.reaped()
 	g.leave(handover.Stop, 0) // unless it was asked to leave already: for its children and its account
@@ -151,36 +156,58 @@ func (s *Service) lost(g *generation) {
 	if g != s.view.current {
 		return
 	}
-	s.exitCode.Store(int32(g.process.ExitCode()))
-	switch {
-	case s.view.state != client.Serving:
-	case g.process.ExitCode() == 0:
+	code := g.process.ExitCode()
+	s.exitCode.Store(int32(code))
+	if s.view.state != client.Serving {
+		return
+	}
+	config := s.recipe.Config
+	switch config.after(code, g.watchdog.bit()) {
+	case completed:
 		s.stopping = &ending{began: time.Now(), last: g}
 		s.enter(finished, "the service ended by itself")
+	case repeated:
+		s.enter(crashed, "generation "+describe(g)+", and is always started again")
+		s.timer = time.NewTimer(s.crashes.by(config.Backoff).again(g.servedFor()))
 	default:
 		s.mu.Lock()
 		s.view.crashed++
 		s.mu.Unlock()
 		s.enter(crashed, "generation "+describe(g))
-		s.pause(g.servedFor())
+		s.failed(g.number, g.servedFor())
 	}
 }
 
 func describe(g *generation) string { return fmt.Sprintf("%d %v", g.number, g.Err()) }
 
-// pause waits before the next start, or gives up.
-func (s *Service) pause(served time.Duration) {
-	pause, over := s.crashes.crash(served)
-	if over {
-		reason := fmt.Sprintf("the service failed %d times in a row: %s", crashLimit, s.view.reason)
-		if lines := s.logs.tail(s.number, 10); len(lines) > 0 {
-			reason += "; its last output was:\n" + strings.Join(lines, "\n")
-		}
-		s.enter(giveUp, reason)
-		for _, g := range s.view.alive {
-			g.leave(handover.Drain, g.budget)
-		}
+// pause is for a start that has failed.
+func (s *Service) pause(served time.Duration) { s.failed(s.number, served) }
+
+// failed waits before the next start after a generation that has failed, or gives
+// up, and has the hooks told.
+func (s *Service) failed(number int, served time.Duration) {
+	config, reason := s.recipe.Config, s.view.reason
+	pause, over := s.crashes.by(config.Backoff).crash(served)
+	occasions := []Occasion{OnCrash}
+	if s.crashes.row == 2 {
+		occasions = []Occasion{OnCrashLoop, OnCrash}
+	}
+	switch {
+	case config.Restart == Never:
+		reason = "the service failed, and is never started again: " + reason
+	case over:
+		reason = fmt.Sprintf("the service failed %d times in a row: %s", s.crashes.row, reason)
+	default:
+		s.timer = time.NewTimer(pause)
+		s.hooks.tell(config, notice{Generation: number, Reason: reason}, occasions...)
 		return
 	}
-	s.timer = time.NewTimer(pause)
+	if lines := s.logs.tail(number, outputLines); len(lines) > 0 {
+		reason += "; its last output was:\n" + strings.Join(lines, "\n")
+	}
+	s.enter(giveUp, reason)
+	for _, g := range s.view.alive {
+		g.leave(handover.Drain, g.budget)
+	}
+	s.hooks.tell(config, notice{Generation: number, Reason: reason}, append([]Occasion{OnFailed}, occasions...)...)
 }
