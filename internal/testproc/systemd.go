@@ -1,6 +1,7 @@
 package testproc
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,28 @@ type Systemd struct {
 // directory of this repository. It skips the test if the machine has none.
 func BootSystemd(t testing.TB, tools string) *Systemd {
 	t.Helper()
+	return boot(t, tools, "")
+}
+
+// BootSystemdOf is BootSystemd with one of at least this version: the machine's, or
+// the one in the directory that SEGUE_SYSTEMD names (tools/systemd-get.sh).
+func BootSystemdOf(t testing.TB, tools string, version int) *Systemd {
+	t.Helper()
+	out, _ := exec.Command("systemctl", "--version").Output()
+	var have int
+	fmt.Sscanf(string(out), "systemd %d", &have)
+	root := os.Getenv("SEGUE_SYSTEMD")
+	switch {
+	case have >= version:
+		root = ""
+	case root == "":
+		t.Skipf("SKIPPED: systemd %d or later is not there (tools/systemd-get.sh DIR fetches one, SEGUE_SYSTEMD=DIR uses it)", version)
+	}
+	return boot(t, tools, root)
+}
+
+func boot(t testing.TB, tools, root string) *Systemd {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: a private systemd needs root")
 	}
@@ -36,7 +59,7 @@ func BootSystemd(t testing.TB, tools string) *Systemd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	out, err := exec.Command(filepath.Join(tools, "systemd-up.sh"), dir).CombinedOutput()
+	out, err := exec.Command(filepath.Join(tools, "systemd-up.sh"), dir, root).CombinedOutput()
 	if err != nil {
 		t.Fatalf("systemd does not start: %v\n%s", err, out)
 	}
@@ -55,9 +78,15 @@ func BootSystemd(t testing.TB, tools string) *Systemd {
 // Ctl is systemctl, which must succeed; it returns what that writes.
 func (s *Systemd) Ctl(args ...string) string {
 	s.t.Helper()
-	out, err := exec.Command("nsenter", append([]string{"-t", s.pid, "-m", "-p", "systemctl"}, args...)...).CombinedOutput()
+	return s.Exec(append([]string{"systemctl"}, args...)...)
+}
+
+// Exec runs a program beside it, which must succeed; it returns what that writes.
+func (s *Systemd) Exec(args ...string) string {
+	s.t.Helper()
+	out, err := exec.Command("nsenter", append([]string{"-t", s.pid, "-m", "-p"}, args...)...).CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("systemctl %v: %v\n%s", args, err, out)
+		s.t.Fatalf("%v: %v\n%s", args, err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
