@@ -97,6 +97,25 @@ func (f *fake) publish(e client.Event) {
 	}
 }
 
+// heard waits until what was published is being told.
+func (f *fake) heard(t *testing.T) {
+	for late := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		f.mu.Lock()
+		waiting := 0
+		for ch := range f.subs {
+			waiting += len(ch)
+		}
+		f.mu.Unlock()
+		if waiting == 0 {
+			return
+		}
+		if time.Now().After(late) {
+			t.Error("nobody listens")
+			return
+		}
+	}
+}
+
 func (f *fake) subscribers() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
