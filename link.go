@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -73,6 +74,7 @@ func (l *link) dial(ctx context.Context) error {
 		"GENERATION": strconv.Itoa(l.m.in.Generation),
 		"PID":        strconv.Itoa(os.Getpid()),
 		"NAME":       l.m.opts.Name,
+		"PHASE":      Phase(l.m.current.Load()).String(),
 	}
 	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
 	defer cancel()
@@ -111,6 +113,51 @@ func (l *link) keepSocket(ctx context.Context, s *server) error {
 	defer cancel()
 	_, err = l.current().Call(ctx, handover.Keep, handover.Fields{"SOCKET": s.name}, f)
 	return err
+}
+
+// lend answers a supervisor that has followed another one with the listening sockets.
+func (l *link) lend(r handover.Request) (handover.Fields, error) {
+	var sockets []handover.Socket
+	err := l.m.do(func() (err error) {
+		sockets, err = l.m.listening()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return handover.LendSockets(r, sockets)
+}
+
+// listening are duplicates of the sockets that are open, by the names under which they
+// came, or else their servers'.
+func (m *machine) listening() (all []handover.Socket, err error) {
+	select {
+	case <-m.startEnded:
+	default: // setup may be opening them at this moment
+		return nil, fmt.Errorf("cannot lend sockets while the service is %v", m.phase)
+	}
+	for _, s := range m.app.servers {
+		conn, ok := s.ln.(syscall.Conn)
+		if !ok { // it never became one
+			continue
+		}
+		f, err := handover.Dup(conn, s.name)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			continue
+		case err != nil:
+			for _, s := range all {
+				s.File.Close()
+			}
+			return nil, err
+		}
+		name := s.name
+		if s.given != "" {
+			name = s.given
+		}
+		all = append(all, handover.Socket{Name: name, File: f})
+	}
+	return all, nil
 }
 
 // wasKept says whether an earlier generation has opened this socket.

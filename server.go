@@ -25,6 +25,7 @@ type server struct {
 	impl       Server
 
 	ln    net.Listener
+	given string // the name under which ln was inherited
 	gate  *conns.Gate
 	http  *conns.HTTP    // when impl is an *http.Server
 	other *conns.Tracker // otherwise
@@ -49,7 +50,7 @@ func (s *server) bind(in *handover.Inheritance, problem func(error)) error {
 		}
 		sock.File.Close()
 		in.Sockets = append(in.Sockets[:i:i], in.Sockets[i+1:]...)
-		s.ln, inherited = ln, true
+		s.ln, s.given, inherited = ln, sock.Name, true
 		break
 	}
 	if !inherited {

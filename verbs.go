@@ -52,6 +52,8 @@ func (l *link) handle(ctx context.Context, r handover.Request) (handover.Fields,
 		return nil, m.do(m.proven)
 	case handover.Reload:
 		return nil, m.reload(ctx)
+	case handover.Lend:
+		return l.lend(r)
 	case handover.Stop:
 		return nil, m.leaveWithin(r.Fields["BUDGET"], "the supervisor stops the service", false, nil)
 	}

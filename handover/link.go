@@ -17,6 +17,17 @@ type Request struct {
 	Verb   Verb
 	Fields Fields
 	Files  []*os.File
+	answer *[]*os.File // descriptors that go with the answer
+}
+
+// Answer has files go with the answer, if it is no error, and be closed then: they are
+// the link's from now on. At most 16 can. It is for the handler, before it returns.
+func (r Request) Answer(files ...*os.File) {
+	if r.answer == nil { // nobody waits
+		Request{Files: files}.Close()
+		return
+	}
+	*r.answer = append(*r.answer, files...)
 }
 
 // Close releases the descriptors that came with the request.
@@ -45,7 +56,7 @@ type Link struct {
 
 	mu      sync.Mutex
 	next    uint64
-	waiting map[uint64]chan message
+	waiting map[uint64]chan answer
 
 	gate chan struct{} // only the reader's: closed when the newest gate verb was handled
 }
@@ -63,7 +74,7 @@ var ErrLinkClosed = errors.New("the other side of the control link is gone")
 
 // NewLink starts talking to p, which the link now owns.
 func NewLink(p *Peer, handle Handler) *Link {
-	l := &Link{peer: p, handle: handle, waiting: map[uint64]chan message{}}
+	l := &Link{peer: p, handle: handle, waiting: map[uint64]chan answer{}}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.work.Add(1)
 	go l.read()
@@ -94,45 +105,74 @@ func (l *Link) Close() error {
 // side could not do, why v could not be sent, [ErrLinkClosed], or the cause of
 // ctx; in the last two cases it is not known whether v happened.
 func (l *Link) Call(ctx context.Context, v Verb, f Fields, files ...*os.File) (Fields, error) {
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("cannot have %s done: %w", v, context.Cause(ctx))
+	a, err := l.ask(ctx, v, f, files)
+	a.close()
+	return a.Fields, err
+}
+
+// Fetch is Call for a verb whose answer brings descriptors, which are the caller's.
+func (l *Link) Fetch(ctx context.Context, v Verb, f Fields, files ...*os.File) (Fields, []*os.File, error) {
+	a, err := l.ask(ctx, v, f, files)
+	if err != nil {
+		a.close()
+		return a.Fields, nil, err
 	}
-	answer := make(chan message, 1)
+	return a.Fields, a.files, nil
+}
+
+// answer is what comes back.
+type answer struct {
+	message
+	files []*os.File
+}
+
+func (a answer) close() { Request{Files: a.files}.Close() }
+
+// ask is Call and Fetch. The descriptors of the answer are the caller's, also with an
+// error.
+func (l *Link) ask(ctx context.Context, v Verb, f Fields, files []*os.File) (a answer, err error) {
+	if ctx.Err() != nil {
+		return answer{}, fmt.Errorf("cannot have %s done: %w", v, context.Cause(ctx))
+	}
+	answered := make(chan answer, 1)
 	l.mu.Lock()
 	l.next++
 	id := l.next
-	l.waiting[id] = answer
+	l.waiting[id] = answered
 	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		delete(l.waiting, id)
-		l.mu.Unlock()
-	}()
 	if err := l.send(message{ID: id, Do: v, Fields: f}, files); err != nil {
-		return nil, err
+		l.forget(id)
+		return answer{}, err
 	}
-	var err error
 	select {
-	case m := <-answer:
-		return m.result()
+	case a := <-answered:
+		return a, a.failure()
 	case <-l.ctx.Done():
 		err = fmt.Errorf("cannot have %s done: %w", v, context.Cause(l.ctx))
 	case <-ctx.Done():
 		err = fmt.Errorf("no answer to %s: %w", v, context.Cause(ctx))
 	}
+	l.forget(id)
 	select {
-	case m := <-answer: // it came first: a peer may answer and exit at once
-		return m.result()
+	case a := <-answered: // it came first: a peer may answer and exit at once
+		return a, a.failure()
 	default:
-		return nil, err
+		return answer{}, err
 	}
 }
 
-func (m message) result() (Fields, error) {
+// forget has an answer that comes from now on thrown away.
+func (l *Link) forget(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, id)
+}
+
+func (m message) failure() error {
 	if m.Err != "" {
-		return m.Fields, errors.New(m.Err)
+		return errors.New(m.Err)
 	}
-	return m.Fields, nil
+	return nil
 }
 
 func (l *Link) send(m message, files []*os.File) error {
@@ -189,15 +229,25 @@ func (l *Link) read() {
 			l.cancel(fmt.Errorf("%w; it said: %s", ErrLinkClosed, m.Err))
 			return
 		default:
-			Request{Files: files}.Close()
-			l.mu.Lock()
-			if ch := l.waiting[m.ID]; ch != nil {
-				delete(l.waiting, m.ID)
-				ch <- m // buffered, and only once
+			if lost && m.Err == "" {
+				m.Err = errFilesLost.Error()
 			}
-			l.mu.Unlock()
+			l.deliver(answer{m, files})
 		}
 	}
+}
+
+// deliver gives an answer to who waits for it.
+func (l *Link) deliver(a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ch := l.waiting[a.ID]
+	if ch == nil {
+		a.close()
+		return
+	}
+	delete(l.waiting, a.ID)
+	ch <- a // buffered, and only once
 }
 
 // turn has the verbs that open and shut gates handled one after the other. A
@@ -222,10 +272,20 @@ func (l *Link) answer(m message, files []*os.File, before, done chan struct{}) {
 	if before != nil {
 		<-before
 	}
-	f, err := l.handle(l.ctx, Request{Verb: m.Do, Fields: m.Fields, Files: files})
+	var given []*os.File
+	defer func() { Request{Files: given}.Close() }()
+	f, err := l.handle(l.ctx, Request{Verb: m.Do, Fields: m.Fields, Files: files, answer: &given})
+	if err == nil && len(given) > maxPacketFiles {
+		err = fmt.Errorf("%s was done, but its answer is lost: it has %d descriptors, at most %d travel with one message", m.Do, len(given), maxPacketFiles)
+	}
 	a := message{ID: m.ID, Fields: f}
 	if err != nil {
 		a.Err = errorText(err.Error())
+	} else if len(given) > 0 {
+		if err = l.send(a, given); err == nil {
+			return
+		}
+		a = message{ID: m.ID, Err: errorText(err.Error())}
 	}
 	if _, err := a.encode(); err != nil {
 		// The answer cannot be written down: the caller must not wait for ever.

@@ -14,10 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPacketFiles bounds the descriptors of one control message; SCM_MAX_FD is
-// 253 (unix(7)), moved connections travel on a wire of their own.
-const maxPacketFiles = 16
-
 // ControlListener is where generations dial in.
 type ControlListener struct {
 	ln     *net.UnixListener
@@ -37,24 +33,50 @@ func ListenControl(path string) (*ControlListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the control socket %s: %w", path, err)
 	}
+	ln.SetUnlinkOnClose(false) // Close does, also for one of ControlFrom
 	if err := os.Chmod(path, 0o600); err != nil {
 		ln.Close()
+		os.Remove(path)
 		return nil, fmt.Errorf("cannot protect the control socket %s: %w", path, err)
 	}
 	return &ControlListener{ln: ln, path: path, closed: make(chan struct{})}, nil
 }
 
-// ControlFrom goes on with a socket that another process has listened on at path; see
-// [ControlListener.File]. It takes over f.
+// ControlFrom goes on with a control socket that another process has opened at path, or
+// this program before it was executed anew: who has dialled meanwhile is there. f is of
+// [ControlListener.File], and belongs to the listener from now on.
 func ControlFrom(f *os.File, path string) (*ControlListener, error) {
-	return nil, errors.ErrUnsupported
+	defer f.Close()
+	err := checkListening(f)
+	var any net.Listener
+	if err == nil {
+		any, err = net.FileListener(f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot go on with the control socket %s: %w", path, err)
+	}
+	ln, ok := any.(*net.UnixListener)
+	if !ok || ln.Addr().Network() != "unixpacket" {
+		any.Close()
+		return nil, fmt.Errorf("cannot go on with the control socket %s: the descriptor is a socket of another kind", path)
+	}
+	return &ControlListener{ln: ln, path: path, closed: make(chan struct{})}, nil
 }
 
-// File is a duplicate of the socket, for a process that is to go on with it.
-func (l *ControlListener) File() (*os.File, error) { return nil, errors.ErrUnsupported }
+// File is a duplicate of the socket, for [ControlFrom] in another process. Closing it
+// does not remove the path.
+func (l *ControlListener) File() (*os.File, error) { return Dup(l.ln, "control") }
 
-// Chown gives the socket to the user of a service.
-func (l *ControlListener) Chown(uid, gid int) error { return errors.ErrUnsupported }
+// Chown gives the socket to the user of the generations, who may be another than this
+// process's.
+func (l *ControlListener) Chown(uid, gid int) error { return chownSocket(l.path, uid, gid) }
+
+func chownSocket(path string, uid, gid int) error {
+	if err := os.Lchown(path, uid, gid); err != nil {
+		return fmt.Errorf("cannot give the socket to user %d and group %d: %w; run the supervisor as root", uid, gid, err)
+	}
+	return nil
+}
 
 // Path is what generations get as SEGUE_CONTROL.
 func (l *ControlListener) Path() string { return l.path }
@@ -99,8 +121,12 @@ func isScarcity(err error) bool {
 
 // Close ends Accept and removes the socket. Links that exist go on.
 func (l *ControlListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.ln.Close()
+	var err error
+	l.once.Do(func() {
+		close(l.closed)
+		err = os.Remove(l.path)
+	})
+	return errors.Join(l.ln.Close(), err)
 }
 
 // DialControl reaches the supervisor behind SEGUE_CONTROL. It is refused when

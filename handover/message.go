@@ -20,6 +20,10 @@ const ProtocolVersion = 1
 // messages stay far below, larger things travel in a memfd.
 const maxMessage = 64 << 10
 
+// maxPacketFiles bounds the descriptors of one control message; SCM_MAX_FD is
+// 253 (unix(7)), moved connections travel on a wire of their own.
+const maxPacketFiles = 16
+
 // Verb is what one side of a [Link] asks of the other.
 type Verb string
 
@@ -41,6 +45,7 @@ const (
 	Proven  Verb = "PROVEN"  // it is not given up any more: no journal is kept
 	Drain   Verb = "DRAIN"   // a successor serves: leave without loss; answered at once, the end is the exit. After MOVE, or with a descriptor, live connections go on to process TO
 	Reload  Verb = "RELOAD"  // configuration was read again
+	Lend    Verb = "LEND"    // to another supervisor than before: the listening sockets come with the answer (see Link.Borrow)
 	Stop    Verb = "STOP"    // leave for good, nobody follows; answered at once, the end is the exit
 )
 

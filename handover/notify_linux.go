@@ -51,15 +51,30 @@ func (l *NotifyListener) prepare() error {
 	return errors.Join(err, opt)
 }
 
-// NotifyFrom goes on with a socket that another process has listened on at path; see
-// [NotifyListener.File]. It takes over f.
-func NotifyFrom(f *os.File, path string) (*NotifyListener, error) { return nil, errors.ErrUnsupported }
+// NotifyFrom goes on with a notify socket that another process has opened at path, or
+// this program before it was executed anew: what was said meanwhile is there. f is of
+// [NotifyListener.File], and belongs to the listener from now on.
+func NotifyFrom(f *os.File, path string) (*NotifyListener, error) {
+	defer f.Close()
+	any, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot go on with the notify socket %s: %w", path, err)
+	}
+	conn, ok := any.(*net.UnixConn)
+	if !ok || conn.LocalAddr().Network() != "unixgram" {
+		any.Close()
+		return nil, fmt.Errorf("cannot go on with the notify socket %s: the descriptor is a socket of another kind", path)
+	}
+	return &NotifyListener{conn: conn, path: path}, nil // it says who sends, since the description is the same
+}
 
-// File is a duplicate of the socket, for a process that is to go on with it.
-func (l *NotifyListener) File() (*os.File, error) { return nil, errors.ErrUnsupported }
+// File is a duplicate of the socket, for [NotifyFrom] in another process. Closing it
+// does not remove the path.
+func (l *NotifyListener) File() (*os.File, error) { return Dup(l.conn, "notify") }
 
-// Chown gives the socket to the user of a service.
-func (l *NotifyListener) Chown(uid, gid int) error { return errors.ErrUnsupported }
+// Chown gives the socket to the user of the services, who may be another than this
+// process's.
+func (l *NotifyListener) Chown(uid, gid int) error { return chownSocket(l.path, uid, gid) }
 
 // Path is what services get as NOTIFY_SOCKET.
 func (l *NotifyListener) Path() string { return l.path }

@@ -41,7 +41,7 @@ type Process struct {
 	PID     int
 	mu      sync.Mutex  // Release of an os.Process is not safe for concurrent use
 	handle  *os.Process // released when it has ended
-	started uint64 // 0 when it is not known
+	started uint64      // 0 when it is not known
 	group   bool
 	done    chan struct{}
 	state   *os.ProcessState // nil when only the end is known
