@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	hookTimeout  = 30 * time.Second // of a command
-	hooksWaiting = 64               // notices that a hook may be behind
-	hooksEnd     = 10 * time.Second // for all that is still to be told at the end of the service
+	hookTimeout  = 30 * time.Second
+	hooksWaiting = 64 // notices that a hook may be behind
+	hooksEnd     = 10 * time.Second
 )
 
 // notice is what a hook gets as JSON.
@@ -37,6 +37,8 @@ type notice struct {
 type hooks struct {
 	publish func(client.Event)
 	post    poster
+	timeout time.Duration // of a command
+	end     time.Duration // for all that is still to be told when the service ends
 	queues  map[string]chan errand
 	running sync.WaitGroup
 	ctx     context.Context
@@ -51,7 +53,7 @@ type errand struct {
 }
 
 func newHooks(publish func(client.Event)) *hooks {
-	h := &hooks{publish: publish, post: newPoster(), queues: map[string]chan errand{}}
+	h := &hooks{publish: publish, post: newPoster(), timeout: hookTimeout, end: hooksEnd, queues: map[string]chan errand{}}
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	return h
 }
@@ -96,7 +98,7 @@ func (h *hooks) close() {
 	for _, q := range h.queues {
 		close(q)
 	}
-	late := time.AfterFunc(hooksEnd, func() { h.cancel(errors.New("the service has ended")) })
+	late := time.AfterFunc(h.end, func() { h.cancel(errors.New("the service has ended")) })
 	h.running.Wait()
 	late.Stop()
 	h.cancel(nil)
@@ -134,7 +136,7 @@ func (h *hooks) run(e errand) error {
 	if e.hook.URL != "" {
 		return h.post.send(h.ctx, e.hook.URL, data)
 	}
-	ctx, cancel := context.WithTimeoutCause(h.ctx, hookTimeout, fmt.Errorf("it was not over within %v", hookTimeout))
+	ctx, cancel := context.WithTimeoutCause(h.ctx, h.timeout, fmt.Errorf("it was not over within %v", h.timeout))
 	defer cancel()
 	return command{as: e.config, argv: e.hook.Command, input: append(data, '\n'), env: e.environ(), generation: e.Generation}.run(ctx)
 }
