@@ -210,6 +210,11 @@ func TestOldOutputIsArchived(t *testing.T) {
 	testproc.Until(t, "it is archived", func() bool { return len(l.record(1).archives) == 2 })
 	// Its own work may have woken it once more.
 	time.Sleep(20 * a.pace)
+	lookout.Lock()
+	if n := len(lookout.armed[l.dir]); n != 1 {
+		t.Errorf("the watch is armed %d times", n)
+	}
+	lookout.Unlock()
 	looks := a.looks.Load()
 	time.Sleep(200 * time.Millisecond)
 	if n := a.looks.Load(); n != looks {
@@ -289,20 +294,65 @@ func TestOldArchivesAreRemoved(t *testing.T) {
 	}
 }
 
+// TestFreedWhileItIsRead: what a reader has read of the log was archived, and
+// freed, between its look at the archives and its reading.
+func TestFreedWhileItIsRead(t *testing.T) {
+	l := newLogs(t)
+	writes(t, l, 1, 20_000).Wait()
+	a := newArchive(t, l, small)
+	read := &checked{t: t}
+	tail := l.tailOf(1, nil, read)
+	defer tail.close()
+	r, err := l.reader(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail.open[1] = &lineReader{reader: r}
+	freed := false
+	r.in = readerAt(func(p []byte, at int64) (int, error) {
+		if at > 100_000 && !freed {
+			freed = true
+			if _, err := a.look(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		return r.log.ReadAt(p, at)
+	})
+	if err := tail.read(); err != nil {
+		t.Fatal(err)
+	}
+	read.complete(20_000)
+	if !freed || len(l.record(1).archives) == 0 {
+		t.Error("nothing was freed")
+	}
+}
+
+type readerAt func([]byte, int64) (int, error)
+
+func (f readerAt) ReadAt(p []byte, at int64) (int, error) { return f(p, at) }
+
 // TestArchivesRemovedByHand: what is left is there, and no zeros.
 func TestArchivesRemovedByHand(t *testing.T) {
 	l := newLogs(t)
-	writes(t, l, 1, 20_000).Wait()
+	f, err := os.OpenFile(l.path(1), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	io.WriteString(f, "first\n")
+	var followed strings.Builder
+	follower := l.tailOf(1, nil, &followed)
+	defer follower.close()
+	if err := follower.read(); err != nil {
+		t.Fatal(err)
+	}
+	gone := strings.Repeat("this is gone\n", 20_000)
+	io.WriteString(f, gone)
 	a := newArchive(t, l, small)
 	a.look(t.Context())
 	for _, a := range l.record(1).archives {
 		os.Remove(a.path)
 	}
-	f, err := os.OpenFile(l.path(1), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	more := strings.Repeat("more of it\n", 10_000)
 	io.WriteString(f, more)
 	read := func() string {
@@ -314,6 +364,12 @@ func TestArchivesRemovedByHand(t *testing.T) {
 	}
 	if got := read(); got != more {
 		t.Errorf("%d bytes, %.20q", len(got), got)
+	}
+	if err := follower.read(); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("first\nsegue: %d bytes of output were removed before they were read\n", len(gone)) + more; followed.String() != want {
+		t.Errorf("followed %d bytes, want %d: %.200q", followed.Len(), len(want), followed.String())
 	}
 	a.look(t.Context())
 	if len(l.record(1).archives) == 0 {

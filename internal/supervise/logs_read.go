@@ -17,6 +17,7 @@ type reader struct {
 	pos        int64 // of the next byte
 	lost       int64 // bytes that were removed before they could be read
 	log        *os.File
+	in         io.ReaderAt   // the log
 	archive    io.ReadCloser // that is being read; nil when it is the log
 	until      int64         // the archive goes
 }
@@ -28,7 +29,7 @@ func (l logs) reader(generation int) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{logs: l, generation: generation, log: f}
+	r := &reader{logs: l, generation: generation, log: f, in: f}
 	if a := l.record(generation).archives; len(a) > 0 {
 		r.pos = a[0].from
 	} else {
@@ -66,7 +67,7 @@ func (r *reader) Read(buf []byte) (int, error) {
 			}
 			continue
 		}
-		n, err := r.log.ReadAt(buf, r.pos)
+		n, err := r.in.ReadAt(buf, r.pos)
 		if n == 0 {
 			if err == io.EOF && r.size() < r.pos {
 				r.pos = r.logs.record(r.generation).archived() // somebody has truncated it
