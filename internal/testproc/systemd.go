@@ -84,11 +84,35 @@ func (s *Systemd) Ctl(args ...string) string {
 // Exec runs a program beside it, which must succeed; it returns what that writes.
 func (s *Systemd) Exec(args ...string) string {
 	s.t.Helper()
-	out, err := exec.Command("nsenter", append([]string{"-t", s.pid, "-m", "-p"}, args...)...).CombinedOutput()
+	out, err := s.Try(args...)
 	if err != nil {
 		s.t.Fatalf("%v: %v\n%s", args, err, out)
 	}
-	return strings.TrimSpace(string(out))
+	return out
+}
+
+// Try is Exec of what may fail.
+func (s *Systemd) Try(args ...string) (string, error) {
+	out, err := exec.Command("nsenter", append([]string{"-t", s.pid, "-m", "-p"}, args...)...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// Path is a path as seen from outside that for its processes is path: their /run and
+// /sys are their own.
+func (s *Systemd) Path(path string) string { return "/proc/" + s.pid + "/root" + path }
+
+// Left are the processes of a unit, by their numbers inside.
+func (s *Systemd) Left(unit string) []string {
+	s.t.Helper()
+	group := s.Property(unit, "ControlGroup")
+	if group == "" {
+		group = "/system.slice/" + unit // what is not active may have processes still
+	}
+	out, err := s.Try("cat", "/sys/fs/cgroup"+group+"/cgroup.procs")
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(out)
 }
 
 // Property is one of a unit's.
