@@ -231,6 +231,7 @@ func (s *Supervisor) stopAll(ctx context.Context) (client.Report, error) {
 	s.stopping = true
 	members := slices.Clone(s.members)
 	s.mu.Unlock()
+	s.upstream.stopping()
 	ended := map[string]chan struct{}{}
 	for _, m := range members {
 		ended[m.Name] = make(chan struct{})

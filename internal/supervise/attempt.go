@@ -74,12 +74,15 @@ func (s *Service) Change(ctx context.Context, c Config) (client.Report, error) {
 	report, err := s.replace(ctx, "restart", func() (recipe, error) { return prepared(c, "") })
 	if err != nil || report.Outcome != client.Done {
 		undo()
+		return report, err
 	}
-	return report, err
+	s.do(func() error { s.configure(c); s.remember(); return nil })
+	return report, nil
 }
 
 // configure is for what concerns the supervisor alone.
 func (s *Service) configure(c Config) {
+	s.planned = c
 	s.recipe.Config = c
 	s.mu.Lock()
 	s.view.config = c

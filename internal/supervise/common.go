@@ -18,14 +18,15 @@ type common struct {
 	uses int
 }
 
-// openCommon opens the sockets of c and makes its solo lock. The caller holds it.
-func openCommon(c Config) (_ *common, err error) {
-	x := &common{uses: 1}
-	if x.sockets, err = openSockets(c.Listen); err != nil {
-		return nil, err
+// newCommon is nothing but the lock for solo tasks, or that of before. The caller
+// holds it. from is for its sockets.
+func newCommon(solo *os.File, from source) (*common, error) {
+	x := &common{uses: 1, solo: solo, sockets: &sockets{from: from}}
+	if solo != nil {
+		return x, nil
 	}
+	var err error
 	if x.solo, err = handover.NewSoloLock(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		x.sockets.close()
 		return nil, err
 	}
 	return x, nil

@@ -42,6 +42,7 @@ type generation struct {
 	watchdog *watchdog // nil when it has none
 
 	ready     chan struct{}
+	linked    chan struct{} // closed when it has greeted
 	readyOnce sync.Once
 	ending    sync.Once
 	retired   chan struct{} // closed when it has ended and how is
@@ -62,6 +63,15 @@ type generation struct {
 }
 
 var _ handover.Generation = (*generation)(nil)
+
+// newGeneration is one whose process is not there yet.
+func newGeneration(number int, r recipe, uid int, started time.Time) *generation {
+	return &generation{
+		number: number, recipe: r, uid: uid, started: started, budget: r.Config.DrainTimeout,
+		role: client.RoleStarting, reaped: func() {}, watchdog: newWatchdog(r.Config.Watchdog),
+		ready: make(chan struct{}), linked: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
+	}
+}
 
 func (g *generation) Ready() <-chan struct{} { return g.ready }
 func (g *generation) Done() <-chan struct{}  { return g.process.Done() }
@@ -95,6 +105,9 @@ func (g *generation) becomesReady() { g.readyOnce.Do(func() { close(g.ready) }) 
 func (g *generation) attach(l *handover.Link, pid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.link == nil {
+		close(g.linked)
+	}
 	g.link, g.pid = l, pid
 }
 

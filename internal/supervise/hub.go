@@ -19,13 +19,14 @@ import (
 // that said it. Strangers are refused. It owns a goroutine for each of its two
 // sockets, and one for each link.
 type hub struct {
-	publish func(client.Event)
-	upgrade func() // a generation asks to be replaced
-	sockets *sockets
-	control *handover.ControlListener
-	notify  *handover.NotifyListener
-	running sync.WaitGroup
-	linked  sync.WaitGroup // a goroutine for each link, until it has ended
+	publish  func(client.Event)
+	upgrade  func() // a generation asks to be replaced
+	sockets  *sockets
+	control  *handover.ControlListener
+	notify   *handover.NotifyListener
+	starting sync.Once
+	running  sync.WaitGroup
+	linked   sync.WaitGroup // a goroutine for each link, until it has ended
 
 	settling atomic.Int32 // calls of settle
 
@@ -43,12 +44,12 @@ type hub struct {
 // may be read after its end.
 const remembered = 16
 
-func openHub(dir string, sockets *sockets, publish func(client.Event), upgrade func()) (*hub, error) {
-	control, err := handover.ListenControl(controlSocket(dir))
+func openHub(dir string, left *estate, service string, sockets *sockets, publish func(client.Event), upgrade func()) (*hub, error) {
+	control, err := listenOn(left.take(service+"/control"), controlSocket(dir), handover.ControlFrom, handover.ListenControl)
 	if err != nil {
 		return nil, err
 	}
-	notify, err := handover.ListenNotify(notifySocket(dir))
+	notify, err := listenOn(left.take(service+"/notify"), notifySocket(dir), handover.NotifyFrom, handover.ListenNotify)
 	if err != nil {
 		control.Close()
 		return nil, err
@@ -59,9 +60,20 @@ func openHub(dir string, sockets *sockets, publish func(client.Event), upgrade f
 	}, nil
 }
 
+// listenOn goes on with the socket that was left, or opens it.
+func listenOn[T any](left *os.File, path string, from func(*os.File, string) (T, error), open func(string) (T, error)) (T, error) {
+	if left != nil {
+		return from(left, path)
+	}
+	return open(path)
+}
+
+// start begins to hear. A second call does nothing.
 func (h *hub) start() {
-	h.running.Go(h.accept)
-	h.running.Go(h.receive)
+	h.starting.Do(func() {
+		h.running.Go(h.accept)
+		h.running.Go(h.receive)
+	})
 }
 
 func (h *hub) close() {

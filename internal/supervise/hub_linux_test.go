@@ -13,7 +13,7 @@ import (
 // TestLinksAreForgotten: a generation dials again and again, as one does that
 // takes the supervisor for gone.
 func TestLinksAreForgotten(t *testing.T) {
-	h, err := openHub(t.TempDir(), &sockets{}, func(client.Event) {}, func() {})
+	h, err := openHub(t.TempDir(), nil, "test", &sockets{}, func(client.Event) {}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

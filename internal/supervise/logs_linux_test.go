@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/internal/testproc"
 )
 
@@ -210,11 +211,6 @@ func TestOldOutputIsArchived(t *testing.T) {
 	testproc.Until(t, "it is archived", func() bool { return len(l.record(1).archives) == 2 })
 	// Its own work may have woken it once more.
 	time.Sleep(20 * a.pace)
-	lookout.Lock()
-	if n := len(lookout.armed[l.dir]); n != 1 {
-		t.Errorf("the watch is armed %d times", n)
-	}
-	lookout.Unlock()
 	looks := a.looks.Load()
 	time.Sleep(200 * time.Millisecond)
 	if n := a.looks.Load(); n != looks {
@@ -557,6 +553,28 @@ func TestOneInotifyForAll(t *testing.T) {
 	b, _ := dirs[1].arm()
 	os.WriteFile(filepath.Join(dirs[1].dir, "x"), nil, 0o600)
 	<-b
+}
+
+// TestFollowerIsArmedOnce, however many events of the service there are.
+func TestFollowerIsArmedOnce(t *testing.T) {
+	l := newLogs(t)
+	events := make(chan client.Event)
+	f := l.tailOf(0, nil, io.Discard)
+	defer f.close()
+	done := make(chan error)
+	go func() { done <- f.follow(t.Context(), events, func() bool { return false }) }()
+	for range 20 {
+		events <- client.Event{}
+	}
+	lookout.Lock()
+	if n := len(lookout.armed[l.dir]); n > 1 {
+		t.Errorf("the watch is armed %d times", n)
+	}
+	lookout.Unlock()
+	close(events)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 func inotifies(t *testing.T) (n int) {

@@ -47,6 +47,9 @@ func (s *Supervisor) add(m Member) (*member, error) {
 		return added, nil
 	}
 	for _, i := range added.instances {
+		if s.rests(i) {
+			continue
+		}
 		if err := s.conceive(i); err != nil {
 			for _, j := range added.instances {
 				if j.life != nil {
@@ -57,6 +60,17 @@ func (s *Supervisor) add(m Member) (*member, error) {
 		}
 	}
 	return added, nil
+}
+
+// rests says whether an instance does not live, and is not to, because that is how
+// the supervisor before this one has left it.
+func (s *Supervisor) rests(i *instance) bool {
+	old, err := recall(filepath.Join(s.plan.Dir, i.name))
+	if err != nil || old == nil || old.Ended == nil {
+		return false
+	}
+	i.last, i.byHand = *old.Ended, old.ByHand
+	return true
 }
 
 // another is instance n of a member, counted from 0.
@@ -86,7 +100,7 @@ func (s *Supervisor) conceive(i *instance) error {
 			shared = other.life.service.common
 		}
 	}
-	service, err := newService(s.config(i, i.member.Member), s.bus, shared)
+	service, err := newService(s.config(i, i.member.Member), s, shared)
 	if err != nil {
 		return err
 	}
@@ -116,9 +130,22 @@ func (s *Supervisor) live(i *instance) {
 		if !l.begun {
 			i.last.State, i.last.Since = client.Stopped, time.Now()
 		}
+		if !s.stopping {
+			s.leaveNote(i)
+		}
 		s.mu.Unlock()
 		s.tell()
 	})
+}
+
+// leaveNote tells the next supervisor that an instance does not live. The caller
+// holds mu.
+func (s *Supervisor) leaveNote(i *instance) {
+	last := i.last
+	err := memory{Ended: &last, ByHand: i.byHand, Number: i.past.number, Previous: i.past.previous}.keep(filepath.Join(s.plan.Dir, i.name))
+	if err != nil {
+		s.bus.publish(client.Event{Service: i.name, Kind: client.EventProblem, Text: err.Error()})
+	}
 }
 
 // awaitDependencies returns true when everything that the instance depends on is

@@ -18,6 +18,7 @@ type recipe struct {
 	Path    string            `json:"path"`    // where the program is looked for when a restart asks for nothing else
 	Program string            `json:"program"` // the file that is executed: that at Path, or a copy of what was there
 	Proven  client.Generation `json:"proven"`  // the first that has served with it; zero before
+	Mark    string            `json:"mark"`    // of the file; see mark
 	file    *executable       // that a generation was started from; nil before that, and when it cannot be read
 }
 
@@ -41,8 +42,7 @@ func (r recipe) again(home string) (recipe, error) {
 
 // same says whether two generations were started from the same file, alike.
 func (r recipe) same(o recipe) bool {
-	return r.file != nil && o.file != nil && os.SameFile(r.file.info, o.file.info) &&
-		r.file.info.ModTime().Equal(o.file.info.ModTime()) && r.Config.startsLike(o.Config)
+	return r.Mark != "" && r.Mark == o.Mark && r.Config.startsLike(o.Config)
 }
 
 // startsLike says whether a generation of c would be started as one of o is:
@@ -68,6 +68,11 @@ type executable struct {
 	info os.FileInfo
 }
 
+// mark tells a file from what takes its place.
+func mark(info os.FileInfo) string {
+	return fmt.Sprintf("%s %d %d", inode(info), info.Size(), info.ModTime().UnixNano())
+}
+
 func openExecutable(path string) (*executable, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -84,7 +89,7 @@ func openExecutable(path string) (*executable, error) {
 // inPlace says whether the file is still what is found at its path.
 func (e *executable) inPlace() bool {
 	now, err := os.Stat(e.path)
-	return err == nil && os.SameFile(now, e.info) && now.Size() == e.info.Size() && now.ModTime().Equal(e.info.ModTime())
+	return err == nil && mark(now) == mark(e.info)
 }
 
 // restore is a path with the file: its own, or that of a copy in home.

@@ -39,8 +39,9 @@ type home struct {
 	lock *os.File
 }
 
-// openHome makes the directory, for this user only, and takes its lock.
-func openHome(name, dir string) (*home, error) {
+// openHome makes the directory, for this user only, and takes its lock, unless it
+// has that from the program that was executed before: left.
+func openHome(name, dir string, left *os.File) (*home, error) {
 	hint := "choose a directory that you may write with SEGUE_RUNTIME_DIR"
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the runtime directory %s: %w; %s", dir, err, hint)
@@ -48,6 +49,9 @@ func openHome(name, dir string) (*home, error) {
 	// In a directory for temporary files somebody else may have been first.
 	if err := ownedAlone(dir); err != nil {
 		return nil, fmt.Errorf("cannot use the runtime directory %s: %w; %s", dir, err, hint)
+	}
+	if left != nil {
+		return &home{dir, left}, nil
 	}
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -20,6 +20,14 @@ func tryLock(f *os.File) (bool, error) {
 	return err == nil, err
 }
 
+// inode says which file of which file system it is.
+func inode(info os.FileInfo) string {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	}
+	return ""
+}
+
 // unlock is for every process that has the open file.
 func unlock(f *os.File) { unix.Flock(int(f.Fd()), unix.LOCK_UN) }
 

@@ -91,11 +91,11 @@ func TestRuntimeDirectoriesThatAreRefused(t *testing.T) {
 func TestRuntimeDirectoryIsMade(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run", "shop")
 	for range 2 { // the second time it is there already
-		h, err := openHome("shop", dir)
+		h, err := openHome("shop", dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openHome("shop", dir); err == nil || !strings.Contains(err.Error(), "already; stop it with `segue stop --name shop`") {
+		if _, err := openHome("shop", dir, nil); err == nil || !strings.Contains(err.Error(), "already; stop it with `segue stop --name shop`") {
 			t.Errorf("a second one: %v", err)
 		}
 		for _, d := range []string{dir, filepath.Dir(dir)} {
@@ -108,7 +108,7 @@ func TestRuntimeDirectoryIsMade(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h, err := openHome("shop", dir)
+	h, err := openHome("shop", dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ type Service struct {
 	logs   logs
 	bound  *archivist // of the logs
 	bus    channel
+	of     *Supervisor // nil when it is alone
+	shares bool        // what is common with an instance before it
 	hub    *hub
 
 	hooks    *hooks
@@ -32,16 +35,19 @@ type Service struct {
 
 	mu     sync.Mutex // the loop writes under it, others read under it
 	view   view
-	closed bool
+	released bool
 
 	// Only the loop's.
-	recipe   recipe  // of the next generation
-	previous *recipe // of the generation before the one that serves; nil if there is none
-	number   int     // of the newest generation
-	crashes  backoff
-	try      *attempt
-	stopping *ending
-	timer    *time.Timer // of a pause; nil when there is none
+	planned   Config  // as the plan has it
+	adopted   bool    // generations of an earlier supervisor go on
+	forgetful bool    // what the next supervisor must know could not be written down
+	recipe    recipe  // of the next generation
+	previous  *recipe // of the generation before the one that serves; nil if there is none
+	number    int     // of the newest generation
+	crashes   backoff
+	try       *attempt
+	stopping  *ending
+	timer     *time.Timer // of a pause; nil when there is none
 }
 
 // view is what the status shows.
@@ -68,9 +74,10 @@ type call struct {
 // Nothing is started. An error changes nothing that runs.
 func New(c Config) (*Service, error) { return newService(c, nil, nil) }
 
-// newService is New for one instance of several, under a supervisor: with its bus
-// and, but for the first of them, what they share.
-func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
+// newService is New for one instance of several: under a supervisor, with what its
+// instances share but for the first of them. What an earlier supervisor has left
+// running is taken over.
+func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -79,11 +86,11 @@ func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 		return nil, err
 	}
 	s := &Service{
-		name: c.Name, dir: c.RuntimeDir, recipe: r,
-		bus: channel{b, c.Name, true}, calls: make(chan call), ended: make(chan struct{}),
+		name: c.Name, dir: c.RuntimeDir, of: of, shares: shared != nil, planned: c, recipe: r,
+		bus: channel{newBus(), c.Name, false}, calls: make(chan call), ended: make(chan struct{}),
 	}
-	if b == nil {
-		s.bus = channel{newBus(), c.Name, false}
+	if of != nil {
+		s.bus = channel{of.bus, c.Name, true}
 	}
 	s.hooks = newHooks(s.bus.publish)
 	s.view.state, s.view.since, s.view.config = client.Starting, time.Now(), c
@@ -92,39 +99,89 @@ func newService(c Config, b *bus, shared *common) (_ *Service, err error) {
 			s.Close()
 		}
 	}()
-	if s.home, err = openHome(c.Name, c.RuntimeDir); err != nil {
+	if s.home, err = openHome(c.Name, c.RuntimeDir, s.estate().take(s.name+"/lock")); err != nil {
 		return nil, err
 	}
 	if s.logs, err = openLogs(c.RuntimeDir); err != nil {
 		return nil, err
 	}
 	s.bound = newArchivist(s.logs, s.logging, s.logProblem)
-	if n, pids := s.logs.survivor(); n > 0 {
+	old, err := recall(c.RuntimeDir)
+	if err != nil {
+		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+	}
+	alive := old.survivors()
+	if n, pids := s.logs.survivor(); n > 0 && len(alive) == 0 {
 		return nil, survived(c.Name, n, pids)
 	}
 	if all := s.logs.numbers(); len(all) > 0 {
 		s.number = all[len(all)-1] // numbers go on, so that a log is of one generation only
 	}
+	if old != nil {
+		s.number = max(s.number, old.Number)
+	}
 	s.first = s.number + 1
 	if shared != nil {
 		s.common = shared.hold()
-	} else if s.common, err = openCommon(c); err != nil {
+	} else if s.common, err = newCommon(s.estate().take(s.name+"/solo"), s); err != nil {
 		return nil, err
 	}
-	if s.hub, err = openHub(c.RuntimeDir, s.common.sockets, s.bus.publish, s.asked); err != nil {
+	if s.hub, err = openHub(c.RuntimeDir, s.estate(), s.name, s.common.sockets, s.bus.publish, s.asked); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if len(alive) > 0 {
+		return s, s.adopt(old, alive)
+	}
+	if old != nil {
+		s.previous = old.Previous
+		s.reopen(nil)
+	}
+	_, err = s.common.sockets.open(c.Listen)
+	return s, err
 }
+
+// estate is what the program that was executed before has left.
+func (s *Service) estate() *estate {
+	if s.of == nil {
+		return nil
+	}
+	return s.of.estate
+}
+
+// given is a socket that need not be opened, since this process was given it.
+func (s *Service) given(l Listen) *os.File {
+	if s.of == nil {
+		return nil
+	}
+	return s.of.given(s.name, l)
+}
+
+// opened and closed tell whoever supervises this supervisor.
+func (s *Service) opened(l Listen, f *os.File) {
+	if s.of != nil {
+		s.of.problem(s.of.upstream.store(storeName(s.name, l.Name, l.Addr), f))
+	}
+}
+
+func (s *Service) closed(l Listen) {
+	if s.of != nil {
+		s.of.upstream.forget(storeName(s.name, l.Name, l.Addr))
+	}
+}
+
+func (s *Service) stay() bool { return s.of != nil && s.of.upstream.there() }
 
 // Close releases what New took. Run does so itself.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.released {
 		return nil
 	}
-	s.closed = true
+	s.released = true
+	if s.home != nil && len(s.view.alive) == 0 {
+		forget(s.dir)
+	}
 	if s.hub != nil {
 		s.hub.close()
 	}
@@ -158,7 +215,11 @@ func (s *Service) Run(ctx context.Context) error {
 		s.reportStop()
 	}()
 	s.hub.start()
-	s.begin(s.recipe, "restart", nil)
+	if s.adopted {
+		s.goOn()
+	} else {
+		s.begin(s.recipe, "restart", nil)
+	}
 	gone := ctx.Done()
 	for s.view.state != client.Stopped && (s.view.state != client.Failed || len(s.view.alive) > 0) {
 		var pause <-chan time.Time
@@ -204,6 +265,7 @@ func (s *Service) enter(e event, reason string) error {
 	s.view.state, s.view.reason, s.view.since = to, reason, time.Now()
 	s.mu.Unlock()
 	s.bus.publish(client.Event{Kind: client.EventState, State: to, Text: reason})
+	s.remember()
 	return nil
 }
 

@@ -20,8 +20,18 @@ import (
 // told to open, others a generation has opened and handed over to be kept for the
 // next one. Safe for concurrent use.
 type sockets struct {
+	from source
+
 	mu   sync.Mutex
 	list []socket
+}
+
+// source is where sockets come from, and who else has them.
+type source interface {
+	given(Listen) *os.File   // one that is there already; nil when there is none
+	opened(Listen, *os.File) // by this supervisor, or given
+	closed(Listen)           // for good, though the service goes on
+	stay() bool              // the paths of unix sockets stay at the end, since somebody else has them
 }
 
 type socket struct {
@@ -29,13 +39,6 @@ type socket struct {
 	addr   net.Addr
 	listen Listen      // as it was asked for; zero for one that a generation has opened
 	by     *generation // that opened it; nil for the supervisor
-}
-
-// openSockets opens all or none.
-func openSockets(wanted []Listen) (*sockets, error) {
-	s := &sockets{}
-	_, err := s.open(wanted)
-	return s, err
 }
 
 // open opens what is wanted and not open yet, all or none of it; undo closes that
@@ -69,6 +72,10 @@ func (s *sockets) open(wanted []Listen) (undo func(), err error) {
 }
 
 func (s *sockets) listen(l Listen) error {
+	if f := s.from.given(l); f != nil {
+		defer f.Close()
+		return s.join(l.Name, f, l, nil)
+	}
 	ln, err := handover.Listen(l.Addr)
 	if err != nil {
 		return err
@@ -105,6 +112,9 @@ func (s *sockets) add(name string, c syscall.Conn, addr net.Addr, l Listen, by *
 		return err
 	}
 	s.list = append(s.list, socket{handover.Socket{Name: name, File: f}, addr, l, by})
+	if by == nil {
+		s.from.opened(l, f)
+	}
 	return nil
 }
 
@@ -118,17 +128,43 @@ func (s *sockets) take(name string, f *os.File, l Listen, by *generation) error 
 	if err := handover.CheckName(name); err != nil {
 		return err
 	}
-	ln, err := handover.Socket{Name: name, File: f}.Listener()
-	if err != nil {
-		return err
-	}
-	defer ln.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.list, func(o socket) bool { return o.Name == name }) {
 		return fmt.Errorf("cannot keep socket %q: there is one of that name already", name)
 	}
+	return s.join(name, f, l, by)
+}
+
+// join adds a socket that listens already. The caller holds mu.
+func (s *sockets) join(name string, f *os.File, l Listen, by *generation) error {
+	ln, err := handover.Socket{Name: name, File: f}.Listener()
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
 	return s.add(name, f, ln.Addr(), l, by)
+}
+
+// each is all there is. The files stay theirs.
+func (s *sockets) each() []socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+// held is what there is, for the next supervisor.
+func (s *sockets) held() (all []heldSocket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.list {
+		h := heldSocket{Name: o.Name, Addr: handover.JoinAddr(o.addr), Listen: o.listen}
+		if o.by != nil {
+			h.By = o.by.number
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 // drop lets go of the kept sockets that unwanted says. A client that connects
@@ -150,6 +186,9 @@ func (s *sockets) remove(gone func(socket) bool) {
 			return false
 		}
 		o.File.Close()
+		if o.by == nil {
+			s.from.closed(o.listen)
+		}
 		if o.by == nil && o.addr.Network() == "unix" {
 			os.Remove(o.addr.String())
 		}
@@ -196,7 +235,7 @@ func (s *sockets) close() {
 	defer s.mu.Unlock()
 	for _, o := range s.list {
 		o.File.Close()
-		if o.addr.Network() == "unix" {
+		if o.addr.Network() == "unix" && !s.from.stay() {
 			os.Remove(o.addr.String())
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,10 +19,12 @@ import (
 // one control API and one end. It owns a goroutine for each instance that lives,
 // and one that hears of their states; Run joins them.
 type Supervisor struct {
-	home  *home
-	bus   *bus
-	began time.Time
-	lives sync.WaitGroup
+	home     *home
+	estate   *estate
+	upstream *upstream
+	bus      *bus
+	began    time.Time
+	lives    sync.WaitGroup
 
 	acting sync.Mutex // held by whoever changes which services there are, or upgrades
 
@@ -31,7 +35,9 @@ type Supervisor struct {
 	members  []*member     // in the order in which they are started
 	changed  chan struct{} // closed, and replaced, when a state has changed
 	stopping bool
-	stopped  chan struct{} // closed when everything has ended after a stop
+	more     map[string]func() (*os.File, error) // that an upgrade leaves, too
+	warnings error                               // of Open, told when somebody listens
+	stopped  chan struct{}                       // closed when everything has ended after a stop
 	closed   bool
 }
 
@@ -41,13 +47,17 @@ func Open(p Plan) (_ *Supervisor, err error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	s := &Supervisor{plan: p, bus: newBus(), began: time.Now(), changed: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Supervisor{plan: p, bus: newBus(), began: time.Now(), changed: make(chan struct{}), stopped: make(chan struct{}), more: map[string]func() (*os.File, error){}}
 	defer func() {
 		if err != nil {
 			s.Close()
 		}
 	}()
-	if s.home, err = openHome(p.Name, p.Dir); err != nil {
+	left, lost := claimEstate()
+	s.estate = left
+	var unread error
+	s.upstream, unread = openUpstream(func(err error) { s.problem(err) })
+	if s.home, err = openHome(p.Name, p.Dir, left.take("lock")); err != nil {
 		return nil, err
 	}
 	if s.readers = -1; p.Readers != "" {
@@ -67,7 +77,41 @@ func Open(p Plan) (_ *Supervisor, err error) {
 			s.members = append(s.members, added)
 		}
 	}
+	for _, name := range s.upstream.drop() {
+		lost = errors.Join(lost, fmt.Errorf("socket %q is no service's, and was closed", name))
+	}
+	s.warnings = errors.Join(lost, unread)
 	return s, errors.Join(errs...)
+}
+
+// given is a socket of this instance that is there already: left by the program
+// that was executed before, or systemd's.
+func (s *Supervisor) given(instance string, l Listen) *os.File {
+	if f := s.estate.take(instance + "/socket/" + l.Name); f != nil {
+		return f
+	}
+	names := []string{storeName(instance, l.Name, l.Addr), storeName(instance, l.Name, "")}
+	if s.alone(l.Name) {
+		names = append(names, l.Name)
+	}
+	return s.upstream.take(names...)
+}
+
+// alone says whether only one service of the plan has a socket of that name.
+func (s *Supervisor) alone(socket string) bool {
+	n := 0
+	for _, m := range s.plan.Services {
+		if slices.ContainsFunc(m.Listen, func(l Listen) bool { return l.Name == socket }) {
+			n++
+		}
+	}
+	return n == 1
+}
+
+func (s *Supervisor) problem(err error) {
+	if err != nil {
+		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+	}
 }
 
 // Close releases what Open took, if Run was never called.
@@ -86,6 +130,9 @@ func (s *Supervisor) Close() error {
 		}
 	}
 	s.bus.close()
+	if s.upstream != nil {
+		s.upstream.close()
+	}
 	if s.home != nil {
 		s.home.close()
 	}
@@ -103,21 +150,16 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	events, unsubscribe := s.bus.subscribe()
 	var hearing sync.WaitGroup
-	hearing.Go(func() {
-		for e := range events {
-			if e.Kind == client.EventState || e.Kind == client.EventDropped {
-				s.tell()
-			}
-		}
-	})
+	hearing.Go(func() { s.hear(events) })
 	defer hearing.Wait()
 	defer unsubscribe()
+	s.estate.close() // nobody wants what is left
+	s.problem(s.warnings)
+	defer s.upstream.watch(s.answers)()
 	s.mu.Lock()
-	for _, m := range s.members {
-		for _, i := range m.instances {
-			if i.life != nil {
-				s.live(i)
-			}
+	for _, i := range s.instances() {
+		if i.life != nil {
+			s.live(i)
 		}
 	}
 	s.mu.Unlock()
@@ -136,7 +178,83 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	s.lives.Wait()
 	close(s.stopped)
+	s.forgetAll()
 	return s.failure()
+}
+
+// hear follows the states of the services: it has everybody look again who waits
+// for one, and tells whoever supervises this supervisor.
+func (s *Supervisor) hear(events <-chan client.Event) {
+	ready := false
+	for e := range events {
+		if e.Kind != client.EventState && e.Kind != client.EventDropped {
+			continue
+		}
+		s.tell()
+		line, settled := s.line()
+		switch {
+		case settled && !ready:
+			ready = true
+			s.upstream.ready(line)
+		default:
+			s.upstream.status(line)
+		}
+	}
+}
+
+// line is the state of everything in one line, and whether every service that is
+// to be started serves, or is not going to by itself.
+func (s *Supervisor) line() (line string, settled bool) {
+	o := s.Overview()
+	counts := map[client.State]int{}
+	settled = true
+	for _, st := range o.Services {
+		counts[st.State]++
+		settled = settled && st.State != client.Starting && st.State != client.Waiting && st.State != client.BackingOff
+	}
+	line = strconv.Itoa(len(o.Services)) + " services:"
+	if len(o.Services) == 1 {
+		line = "1 service:"
+	}
+	sep := " "
+	for _, state := range []client.State{client.Serving, client.Restarting, client.Starting, client.Waiting, client.BackingOff, client.Stopping, client.Stopped, client.Failed} {
+		if n := counts[state]; n > 0 {
+			line += fmt.Sprintf("%s%d %s", sep, n, state)
+			sep = ", "
+		}
+	}
+	return line, settled
+}
+
+// answers says whether the loop of every service does.
+func (s *Supervisor) answers(ctx context.Context) bool {
+	s.mu.Lock()
+	var services []*Service
+	for _, i := range s.instances() {
+		if i.life != nil && i.life.begun {
+			services = append(services, i.life.service)
+		}
+	}
+	s.mu.Unlock()
+	for _, sv := range services {
+		done := make(chan struct{})
+		go func() { sv.do(func() error { return nil }); close(done) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// forgetAll is for the end in order: the next supervisor begins anew.
+func (s *Supervisor) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances() {
+		forget(filepath.Join(s.plan.Dir, i.name))
+	}
 }
 
 // tell has everybody look again who waits for a state.
@@ -234,6 +352,10 @@ func (s *Supervisor) status(i *instance) client.Status {
 func (s *Supervisor) Subscribe() (events <-chan client.Event, cancel func()) {
 	return s.bus.subscribe()
 }
+
+// Inherited is a descriptor that the program that was executed before has left
+// under a name, once; nil when there is none. Run closes what nobody has asked for.
+func (s *Supervisor) Inherited(name string) *os.File { return s.estate.take(name) }
 
 // Readers is the group whose members may read the control API; -1 for none.
 func (s *Supervisor) Readers() int { return s.readers }

@@ -52,6 +52,7 @@ type upstream struct {
 	line     string            // the status as said last
 	reloads  int               // under way
 	queue    [][]string
+	sending  bool // of what was queued
 	closed   bool
 	problem  func(error) // told of the first thing that could not be said
 	wake     chan struct{}
@@ -214,6 +215,9 @@ func (u *upstream) reloading() (done func()) {
 	})
 }
 
+// there says whether there is one.
+func (u *upstream) there() bool { return u.socket != "" }
+
 // stopping says that the end has begun.
 func (u *upstream) stopping() {
 	u.mu.Lock()
@@ -290,6 +294,20 @@ func (u *upstream) close() error {
 	}
 }
 
+// flush returns when what was said is sent, within two seconds.
+func (u *upstream) flush() {
+	late := time.Now().Add(upstreamPatience)
+	for {
+		u.mu.Lock()
+		sent := len(u.queue) == 0 && !u.sending
+		u.mu.Unlock()
+		if sent || time.Now().After(late) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // say queues one message; the caller holds mu. Of two lines of status in a row
 // the first is not worth sending.
 func (u *upstream) say(assignments ...string) {
@@ -316,6 +334,7 @@ func (u *upstream) send() {
 			u.mu.Lock()
 			queue := u.queue
 			u.queue = nil
+			u.sending = len(queue) > 0
 			u.mu.Unlock()
 			if len(queue) == 0 {
 				break

@@ -27,17 +27,14 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	if uid < 0 {
 		uid = os.Geteuid()
 	}
-	if r.file, err = openExecutable(r.Program); err != nil {
-		r.file = nil // it may be executed, but not read
-	}
+	r.Mark = ""
+	if r.file, err = openExecutable(r.Program); err == nil {
+		r.Mark = mark(r.file.info)
+	} // it may be executed, but not read
 	var g *generation
 	err = s.do(func() error {
 		s.number++
-		g = &generation{
-			number: s.number, recipe: r, uid: uid, started: time.Now(), budget: config.DrainTimeout,
-			role: client.RoleStarting, ready: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
-			watchdog: newWatchdog(config.Watchdog),
-		}
+		g = newGeneration(s.number, r, uid, time.Now())
 		return nil
 	})
 	if err != nil {
@@ -83,6 +80,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		s.view.alive = append(s.view.alive, g)
 		s.mu.Unlock()
 		s.become(g, client.RoleStarting)
+		s.remember()
 		return nil
 	})
 	s.beside.Go(func() { s.watch(g) })

@@ -1,0 +1,146 @@
+package supervise
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/handover"
+)
+
+// memory is what the next supervisor must know of a service that goes on without
+// this one: because this one was killed, or another program was executed in its
+// place. It is a file of the service's directory, which is there while the service
+// lives, and when somebody has stopped it, or it has failed.
+type memory struct {
+	Planned    Config         `json:"planned"` // the configuration as the plan has it
+	Number     int            `json:"number"`  // of the newest generation
+	Restarts   int            `json:"restarts"`
+	RolledBack int            `json:"rolled_back"`
+	Crashes    int            `json:"crashes"`
+	Recipe     recipe         `json:"recipe"`
+	Previous   *recipe        `json:"previous,omitempty"`
+	Report     *client.Report `json:"report,omitempty"`
+
+	Generations []relic        `json:"generations"`
+	Sockets     []heldSocket   `json:"sockets"`
+	Ended       *client.Status `json:"ended,omitempty"` // it does not live
+	ByHand      bool           `json:"by_hand,omitempty"`
+}
+
+// relic is a generation that lives.
+type relic struct {
+	Number  int         `json:"number"`
+	PID     int         `json:"pid"`
+	Clock   uint64      `json:"clock"` // when it was started, by the kernel's clock; see handover.Process.Started
+	Started time.Time   `json:"started"`
+	Served  time.Time   `json:"served"`
+	Role    client.Role `json:"role"`
+	UID     int         `json:"uid"`
+	Managed bool        `json:"managed"`
+	Sockets []string    `json:"sockets"` // that it serves
+	Recipe  recipe      `json:"recipe"`
+}
+
+// heldSocket is a listening socket of the service.
+type heldSocket struct {
+	Name   string `json:"name"`
+	Addr   string `json:"addr"`
+	Listen Listen `json:"listen"`
+	By     int    `json:"by,omitempty"` // the generation that opened it; 0 for the supervisor
+}
+
+func memoryFile(dir string) string { return filepath.Join(dir, "state.json") }
+
+// recall reads what an earlier supervisor has left in dir; nil when it has left
+// nothing, or nothing that can be read.
+func recall(dir string) (*memory, error) {
+	data, err := os.ReadFile(memoryFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var m memory
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what the supervisor before this one has left: %w", err)
+	}
+	return &m, nil
+}
+
+// keep writes m down. The environment of the service is in it: it is for this user
+// only.
+func (m memory) keep(dir string) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("cannot write down the state of the service: %w", err)
+	}
+	path := memoryFile(dir)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return fmt.Errorf("cannot write down the state of the service: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("cannot write down the state of the service: %w", err)
+	}
+	return nil
+}
+
+// forget is for a service that has ended in order.
+func forget(dir string) { os.Remove(memoryFile(dir)) }
+
+// survivors are the generations of m that live, as they are.
+func (m *memory) survivors() (all []*generation) {
+	if m == nil {
+		return nil
+	}
+	for _, r := range m.Generations {
+		process, err := handover.Watch(r.PID, r.Clock, true)
+		if err != nil {
+			continue // it is gone
+		}
+		all = append(all, r.generation(process))
+	}
+	return all
+}
+
+func (r relic) generation(p *handover.Process) *generation {
+	g := newGeneration(r.Number, r.Recipe, r.UID, r.Started)
+	g.process, g.role, g.served, g.sockets = p, r.Role, r.Served, r.Sockets
+	g.output = &output{} // its own are all there are
+	if r.Role != client.RoleStarting {
+		g.becomesReady()
+	}
+	return g
+}
+
+// remember writes down what the next supervisor must know. It is the loop's.
+func (s *Service) remember() {
+	m := memory{
+		Planned: s.planned, Number: s.number, Recipe: s.recipe, Previous: s.previous,
+		Restarts: s.view.restarts, RolledBack: s.view.rolledBack, Crashes: s.view.crashed, Report: s.view.last,
+		Sockets: s.common.sockets.held(), Generations: []relic{},
+	}
+	for _, g := range s.view.alive {
+		m.Generations = append(m.Generations, g.relic())
+	}
+	err := m.keep(s.dir)
+	if err != nil && !s.forgetful {
+		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+	}
+	s.forgetful = err != nil
+}
+
+func (g *generation) relic() relic {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return relic{
+		Number: g.number, PID: g.process.PID, Clock: g.process.Started(), Started: g.started, Served: g.served,
+		Role: g.role, UID: g.uid, Managed: g.link != nil, Sockets: g.sockets, Recipe: g.recipe,
+	}
+}
