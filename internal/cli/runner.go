@@ -65,7 +65,7 @@ func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *r
 }
 
 func (r *runner) run(ctx context.Context) error {
-	api, err := control.Listen(supervise.APISocket(r.plan.Dir), r.supervisor.Readers(), r.supervisor)
+	api, err := r.listen()
 	if err != nil {
 		return errors.Join(err, r.supervisor.Close())
 	}
@@ -111,6 +111,21 @@ func (r *runner) run(ctx context.Context) error {
 	case <-time.After(lastWords):
 		return said(exitCode(r.result(err, shut))) // nobody reads what we write: why would be lost as well
 	}
+}
+
+// listen opens the API's socket, or goes on with that of the program that was
+// executed before.
+func (r *runner) listen() (api *control.Server, err error) {
+	path := supervise.APISocket(r.plan.Dir)
+	if left := r.supervisor.Inherited("api"); left != nil {
+		api, err = control.ListenFrom(left, path, r.supervisor)
+	} else {
+		api, err = control.Listen(path, r.supervisor.Readers(), r.supervisor)
+	}
+	if err == nil {
+		r.supervisor.Bequeath("api", api.File)
+	}
+	return api, err
 }
 
 // greeting says where the services can be reached.
