@@ -20,6 +20,7 @@ func (f *file) plan() supervise.Plan {
 func (s *service) member(name string) supervise.Member {
 	m := s.Member
 	m.Name, m.Argv, m.Instances = name, s.command.value, s.instances.value
+	m.User = s.user.value
 	for _, d := range s.dependsOn {
 		m.DependsOn = append(m.DependsOn, d.value)
 	}

@@ -55,6 +55,7 @@ func checkService(r *reader, _ *yaml.Node, s *service) {
 	if s.Speaks == supervise.SpeaksNothing && len(s.sockets.value) > 0 {
 		r.bad(s.sockets.node, "remove sockets, or teach the program segue's or systemd's contract", "cannot pass sockets to a program that speaks nothing")
 	}
+	checkGrouped(r, s.user, s.Group)
 	var names []string
 	for _, e := range s.sockets.value {
 		names = append(names, e.name.value)

@@ -15,7 +15,7 @@ import (
 // envFile is a file of NAME=value lines, as the environment that it makes.
 var envFile = func() kind[[]string] {
 	path := text("a file of NAME=value lines")
-	return kind[[]string]{path.called, path.schema, nil, func(r *reader, n *yaml.Node) ([]string, bool) {
+	return kind[[]string]{called: path.called, schema: path.schema, read: func(r *reader, n *yaml.Node) ([]string, bool) {
 		name, ok := path.read(r, n)
 		if !ok {
 			return nil, false

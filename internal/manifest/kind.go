@@ -18,7 +18,8 @@ import (
 type kind[T any] struct {
 	called   string // in messages and in the reference, with its article
 	schema   schema
-	sections []section // of the mappings in it
+	sections []section                    // of the mappings in it
+	parse    func(text string) (T, error) // of a scalar; nil for others
 	read     func(r *reader, n *yaml.Node) (T, bool)
 }
 
@@ -30,7 +31,7 @@ type at[T any] struct {
 
 // placed is k with the place.
 func placed[T any](k kind[T]) kind[at[T]] {
-	return kind[at[T]]{k.called, k.schema, k.sections, func(r *reader, n *yaml.Node) (at[T], bool) {
+	return kind[at[T]]{called: k.called, schema: k.schema, sections: k.sections, read: func(r *reader, n *yaml.Node) (at[T], bool) {
 		v, ok := k.read(r, n)
 		return at[T]{v, n}, ok
 	}}
@@ -39,7 +40,7 @@ func placed[T any](k kind[T]) kind[at[T]] {
 // scalar makes a kind of one word or number. parse gets it with the environment in
 // it; its error is the hint, which may be "".
 func scalar[T any](called string, s schema, parse func(text string) (T, error)) kind[T] {
-	return kind[T]{called: called, schema: orVariable(s), read: func(r *reader, n *yaml.Node) (v T, ok bool) {
+	return kind[T]{called: called, schema: orVariable(s), parse: parse, read: func(r *reader, n *yaml.Node) (v T, ok bool) {
 		n = r.deref(n)
 		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 			r.cannot(n, called, "")
@@ -85,7 +86,7 @@ func checked[T any](k kind[T], test func(r *reader, v *T) error) kind[T] {
 
 // convert is k as another type.
 func convert[A, B any](k kind[A], to func(A) B) kind[B] {
-	return kind[B]{k.called, k.schema, k.sections, func(r *reader, n *yaml.Node) (B, bool) {
+	return kind[B]{called: k.called, schema: k.schema, sections: k.sections, read: func(r *reader, n *yaml.Node) (B, bool) {
 		v, ok := k.read(r, n)
 		return to(v), ok
 	}}
@@ -128,6 +129,9 @@ var boolean = scalar("true or false", schema{"type": "boolean"}, func(text strin
 
 func integer(least, most int) kind[int] {
 	called := fmt.Sprintf("a whole number from %d to %d", least, most)
+	if least == most {
+		called = strconv.Itoa(least)
+	}
 	return scalar(called, schema{"type": "integer", "minimum": least, "maximum": most}, func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < least || n > most {
@@ -139,18 +143,15 @@ func integer(least, most int) kind[int] {
 
 const unlimited = "unlimited"
 
-// orUnlimited is k or the word, which is read as none.
+// orUnlimited is the scalar k, or the word, which is read as none.
 func orUnlimited[T any](k kind[T], none T) kind[T] {
-	k.schema = schema{"anyOf": []schema{k.schema, {"const": unlimited}}}
-	k.called += ", or " + unlimited
-	read := k.read
-	k.read = func(r *reader, n *yaml.Node) (T, bool) {
-		if d := r.deref(n); d.Kind == yaml.ScalarNode && d.Value == unlimited {
-			return none, true
+	plain := k.schema["anyOf"].([]schema)[0]
+	return scalar(k.called+", or "+unlimited, schema{"anyOf": []schema{plain, {"const": unlimited}}}, func(text string) (T, error) {
+		if text == unlimited {
+			return none, nil
 		}
-		return read(r, n)
-	}
-	return k
+		return k.parse(text)
+	})
 }
 
 const durationForm = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
@@ -190,24 +191,27 @@ func duration(zero bool) kind[time.Duration] {
 var sizeForm = regexp.MustCompile(`^([0-9]+) ?([KMGT]?)(i?B)?$`)
 
 // size is an amount of bytes, in units of 1024, or just a number.
-var size = scalar("a size such as 512KB, 64MB or 1GB", schema{"type": []string{"string", "integer"}, "pattern": sizeForm.String(), "minimum": 0}, func(text string) (uint64, error) {
-	m := sizeForm.FindStringSubmatch(text)
-	if m == nil {
-		if sizeForm.MatchString(strings.ToUpper(text)) {
-			return 0, fmt.Errorf("did you mean %s?", strings.ToUpper(text))
+func size(least uint64) kind[uint64] {
+	form := schema{"type": []string{"string", "integer"}, "pattern": sizeForm.String(), "minimum": least}
+	return scalar("a size such as 512KB, 64MB or 1GB", form, func(text string) (uint64, error) {
+		m := sizeForm.FindStringSubmatch(text)
+		if m == nil {
+			if sizeForm.MatchString(strings.ToUpper(text)) {
+				return 0, fmt.Errorf("did you mean %s?", strings.ToUpper(text))
+			}
+			return 0, errors.New("")
 		}
-		return 0, errors.New("")
-	}
-	n, err := strconv.ParseUint(m[1], 10, 63)
-	shift := 10 * (strings.Index(" KMGT", m[2]))
-	if m[2] == "" {
-		shift = 0
-	}
-	if err != nil || n > math.MaxInt64>>shift {
-		return 0, errors.New("it is too large")
-	}
-	return n << shift, nil
-})
+		n, err := strconv.ParseUint(m[1], 10, 63)
+		shift := map[string]int{"K": 10, "M": 20, "G": 30, "T": 40}[m[2]]
+		switch {
+		case err != nil || n > math.MaxInt64>>shift:
+			return 0, errors.New("it is too large")
+		case n < least:
+			return 0, errors.New("it is too small")
+		}
+		return n << shift, nil
+	})
+}
 
 var modeForm = regexp.MustCompile(`^0?[0-7]{3}$`)
 
@@ -246,14 +250,11 @@ func choice[T any](words ...word[T]) kind[T] {
 // list is several of k.
 func list[T any](k kind[T]) kind[[]T] {
 	called := "a list, each " + k.called
-	return kind[[]T]{called, schema{"type": "array", "items": k.schema}, k.sections, func(r *reader, n *yaml.Node) (all []T, ok bool) {
+	s := schema{"type": "array", "items": k.schema}
+	return kind[[]T]{called: called, schema: s, sections: k.sections, read: func(r *reader, n *yaml.Node) (all []T, ok bool) {
 		n = r.deref(n)
 		if n.Kind != yaml.SequenceNode {
-			hint := ""
-			if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
-				hint = "put it in [ ]"
-			}
-			r.cannot(n, called, hint)
+			r.cannot(n, called, "put it in [ ], or begin it with -")
 			return nil, false
 		}
 		ok = true
@@ -274,32 +275,34 @@ func list[T any](k kind[T]) kind[[]T] {
 // oneOrMore is a list, for which one may stand alone.
 func oneOrMore[T any](k kind[T]) kind[[]T] {
 	many := list(k)
-	return kind[[]T]{k.called + ", or a list of such", schema{"anyOf": []schema{k.schema, many.schema}}, k.sections,
-		func(r *reader, n *yaml.Node) ([]T, bool) {
-			if r.deref(n).Kind == yaml.SequenceNode {
-				return many.read(r, n)
-			}
-			v, ok := k.read(r, n)
-			return []T{v}, ok
-		}}
+	s := schema{"anyOf": []schema{k.schema, many.schema}}
+	return kind[[]T]{called: k.called + ", or a list of such", schema: s, sections: k.sections, read: func(r *reader, n *yaml.Node) ([]T, bool) {
+		if r.deref(n).Kind == yaml.SequenceNode {
+			return many.read(r, n)
+		}
+		v, ok := k.read(r, n)
+		if !ok {
+			return nil, false
+		}
+		return []T{v}, true
+	}}
 }
 
 // either is a mapping that is read by long, or something else that is read by short.
 func either[T any](short, long kind[T]) kind[T] {
-	called := short.called + ", or " + long.called
-	return kind[T]{called, schema{"anyOf": []schema{short.schema, long.schema}}, append(short.sections, long.sections...),
-		func(r *reader, n *yaml.Node) (T, bool) {
-			if r.deref(n).Kind == yaml.MappingNode {
-				return long.read(r, n)
-			}
-			return short.read(r, n)
-		}}
+	s := schema{"anyOf": []schema{short.schema, long.schema}}
+	return kind[T]{called: short.called + ", or " + long.called, schema: s, sections: long.sections, read: func(r *reader, n *yaml.Node) (T, bool) {
+		if r.deref(n).Kind == yaml.MappingNode {
+			return long.read(r, n)
+		}
+		return short.read(r, n)
+	}}
 }
 
 // named is a mapping whose keys are names that the user chooses.
 func named[T any](called string, name kind[string], k kind[T]) kind[[]entry[T]] {
-	s := schema{"type": "object", "additionalProperties": k.schema, "propertyNames": name.schema}
-	return kind[[]entry[T]]{called, s, k.sections, func(r *reader, n *yaml.Node) (all []entry[T], ok bool) {
+	s := schema{"type": "object", "additionalProperties": k.schema, "propertyNames": name.schema["anyOf"].([]schema)[0]} // without orVariable's
+	return kind[[]entry[T]]{called: called, schema: s, sections: k.sections, read: func(r *reader, n *yaml.Node) (all []entry[T], ok bool) {
 		pairs, ok := r.pairs(n, called)
 		outer := r.key
 		defer func() { r.key = outer }()

@@ -9,8 +9,7 @@ import (
 // object is a mapping with keys of its own, which is read into an O.
 type object[O any] struct {
 	called string // with its article: "a service"
-	title  string // in the reference
-	about  string // in the reference
+	about  string // in the schema and the reference; may be ""
 	extra  string // keys that begin so are passed over; "" for none
 	keys   []key[O]
 	check  func(r *reader, n *yaml.Node, o *O) // of what one key alone cannot tell, as far as it could be read; may be nil
@@ -38,7 +37,7 @@ func field[O, T any](name string, k kind[T], standard, means string, to func(*O)
 }
 
 func (obj object[O]) section() section {
-	s := section{called: obj.called, title: obj.title, about: obj.about, extra: obj.extra}
+	s := section{called: obj.called, about: obj.about, extra: obj.extra}
 	for _, k := range obj.keys {
 		s.rows = append(s.rows, k.row)
 	}
@@ -48,9 +47,9 @@ func (obj object[O]) section() section {
 // kind is the mapping as the value of a key.
 func (obj object[O]) kind() kind[O] {
 	s := obj.section()
-	called := "a mapping (" + obj.title + ")"
-	return kind[O]{called, s.schema(), s.all(), func(r *reader, n *yaml.Node) (o O, ok bool) {
-		pairs, ok := r.pairs(n, "a mapping with the keys of "+obj.called)
+	called := "a mapping with the keys of " + obj.called
+	return kind[O]{called: called, schema: s.schema(), sections: s.all(), read: func(r *reader, n *yaml.Node) (o O, ok bool) {
+		pairs, ok := r.pairs(n, called)
 		if !ok {
 			return o, false
 		}

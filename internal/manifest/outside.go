@@ -25,7 +25,7 @@ import (
 // is left to be found in PATH.
 func (r *reader) program(n *yaml.Node, raw, name string) (string, bool) {
 	path := name
-	if strings.ContainsAny(name, `/`+string(filepath.Separator)) {
+	if strings.ContainsAny(name, `/`+string(filepath.Separator)) || strings.Trim(name, ".") == "" {
 		path = r.file(name)
 		name = path
 	}
@@ -81,6 +81,17 @@ var groupName = checked(text("a group, by name or number"), func(r *reader, v *s
 	}
 	return nil
 })
+
+// checkGrouped: a user without a name has no group either.
+func checkGrouped(r *reader, name at[string], group string) {
+	if group != "" || !number(name.value) {
+		return
+	}
+	_, byName := user.Lookup(name.value)
+	if _, err := user.LookupId(name.value); err != nil && byName != nil {
+		r.bad(name.node, "say which with group", "cannot tell the group of user %s, which has no name here", shown(r.deref(name.node)))
+	}
+}
 
 // number says whether a user or group is given by number: it need not have a name.
 // The largest means "none" to the kernel.

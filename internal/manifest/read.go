@@ -56,7 +56,7 @@ func Parse(path string, data []byte) (supervise.Plan, error) {
 	if err != nil {
 		return supervise.Plan{}, fmt.Errorf("cannot read %s: %w", path, err)
 	}
-	r := &reader{path: path, dir: filepath.Dir(absolute), sections: manifest.section().all()}
+	r := &reader{path: path, dir: filepath.Dir(absolute), sections: manifest.section().all(), key: "the file"}
 	root := r.document(data)
 	if root == nil {
 		return supervise.Plan{}, r.problems

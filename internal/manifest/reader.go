@@ -92,7 +92,7 @@ type pair struct{ key, value *yaml.Node }
 func (r *reader) pairs(n *yaml.Node, called string) (all []pair, ok bool) {
 	n = r.deref(n)
 	if n.Kind != yaml.MappingNode {
-		r.cannot(n, called, "")
+		r.cannot(n, called, "write key: value")
 		return nil, false
 	}
 	there := map[string]*yaml.Node{}
@@ -172,6 +172,9 @@ func (r *reader) meant(key string, s section) string {
 		if slices.ContainsFunc(other.rows, func(row row) bool { return row.name == key }) {
 			return "it is a key of " + other.called
 		}
+	}
+	if len(names) > 10 {
+		return "docs/SEGUE_YAML.md has its keys"
 	}
 	return "its keys are " + enumerate(names, "and")
 }

@@ -1,6 +1,9 @@
 package manifest
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"maps"
+)
 
 // schema is a JSON schema.
 type schema map[string]any
@@ -14,16 +17,14 @@ func orVariable(s schema) schema {
 }
 
 func (s section) schema() schema {
-	properties, required := schema{}, []string{}
+	properties, needed := schema{}, []string{}
 	for _, r := range s.rows {
-		p := schema{"description": r.means}
-		for k, v := range r.schema {
-			p[k] = v
-		}
+		p := maps.Clone(r.schema)
+		p["description"] = r.means
 		switch r.standard {
 		case "", "{}":
-		case "required":
-			required = append(required, r.name)
+		case required:
+			needed = append(needed, r.name)
 		default:
 			var v any
 			if err := literal(r.standard).Decode(&v); err != nil {
@@ -34,8 +35,11 @@ func (s section) schema() schema {
 		properties[r.name] = p
 	}
 	object := schema{"type": "object", "properties": properties, "additionalProperties": false}
-	if len(required) > 0 {
-		object["required"] = required
+	if s.about != "" {
+		object["description"] = s.about
+	}
+	if len(needed) > 0 {
+		object["required"] = needed
 	}
 	if s.extra != "" {
 		object["patternProperties"] = schema{"^" + s.extra: schema{}}

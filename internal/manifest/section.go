@@ -11,8 +11,8 @@ type row struct {
 
 // section is the keys of one mapping.
 type section struct {
-	called, title, about, extra string
-	rows                        []row
+	called, about, extra string
+	rows                 []row
 }
 
 func (s section) has(name string) bool {

@@ -73,6 +73,9 @@ func (r *reader) badYAML(data []byte, err error) {
 			break
 		}
 	}
+	if bytes.ContainsRune(text[:n.Column-1], '\t') {
+		hint = yamlHints[0].hint
+	}
 	r.bad(&n, hint, "this is not YAML: %s", m[2])
 }
 

@@ -31,6 +31,7 @@ type service struct {
 	command   at[[]string]
 	envFiles  []at[[]string]
 	env       []entry[string]
+	user      at[string]
 	limits    []entry[supervise.Limit]
 	sockets   at[[]entry[socket]]
 	instances at[int]
@@ -56,41 +57,41 @@ type hook struct {
 }
 
 var manifest = object[file]{
-	called: "the file", title: "The file", extra: "x-",
+	called: "the file", extra: "x-",
 	check: checkFile,
 	about: "Keys that begin with `x-` are passed over: they can hold what is used with anchors and `<<`.",
 	keys: []key[file]{
 		field("version", integer(1, 1), "1", "of this format", func(f *file) *int { return &f.version }),
 		field("name", placed(nameOf("a name: "+nameRule)), "", "of the supervisor; without it the name of the directory of the file", func(f *file) *at[string] { return &f.name }),
-		field("readers", groupName, "", "group whose members may ask the control API how things are; changing them is for the owner and root", func(f *file) *string { return &f.readers }),
+		field("readers", groupName, "", "group whose members may read the control API; only the owner and root may change anything", func(f *file) *string { return &f.readers }),
 		field("services", placed(named("services by name", nameOf("a name: "+nameRule), services.kind())), required, "what is supervised, by name", func(f *file) *at[[]entry[service]] { return &f.services }),
 	},
 }
 
 var services = object[service]{
-	called: "a service", title: "A service",
-	check: checkService,
+	called: "a service",
+	check:  checkService,
 	keys: []key[service]{
 		field("command", placed(command), required, "the program and its arguments. A path is relative to the file, a name without `/` is looked for in PATH. A string is split as a shell does, without expansion", func(s *service) *at[[]string] { return &s.command }),
 		field("dir", directory, ".", "the directory it runs in", func(s *service) *string { return &s.Dir }),
 		field("env", named("variables by name", variableName, text("a text")), "", "variables that are added to the supervisor's environment", func(s *service) *[]entry[string] { return &s.env }),
-		field("env_files", oneOrMore(placed(envFile)), "", "files of lines `NAME=value`, read in order, before `env`; see [Env files](#env-files)", func(s *service) *[]at[[]string] { return &s.envFiles }),
-		field("user", userName, "", "who it runs as; without it the supervisor's user", func(s *service) *string { return &s.User }),
-		field("group", groupName, "", "without it the user's", func(s *service) *string { return &s.Group }),
-		field("umask", convert(octal, umask), "", "without it the supervisor's", func(s *service) **fs.FileMode { return &s.Umask }),
+		field("env_files", oneOrMore(placed(envFile)), "", "files of lines `NAME=value`, read in order, before `env`", func(s *service) *[]at[[]string] { return &s.envFiles }),
+		field("user", placed(userName), "", "who it runs as; without it the supervisor's user. A number that is nobody's needs `group` beside it", func(s *service) *at[string] { return &s.user }),
+		field("group", groupName, "", "which it runs as; without it the user's", func(s *service) *string { return &s.Group }),
+		field("umask", convert(octal, umask), "", "bits that the files it makes do not have; without it the supervisor's", func(s *service) **fs.FileMode { return &s.Umask }),
 		field("limits", named("limits by name", limitName, either(limit, checked(limits.kind(), softBelowHard))), "", "resource limits (setrlimit(2)): "+enumerate(limitNames, "and")+". A single value is both the soft and the hard one", func(s *service) *[]entry[supervise.Limit] { return &s.limits }),
 		field("speaks", speaks, "segue", "what the program understands: `segue` is package segue or the control wire; `systemd` is LISTEN_FDS with LISTEN_PID, and NOTIFY_SOCKET; `nothing` opens its sockets itself, so that the old one is stopped before the new one starts", func(s *service) *supervise.Language { return &s.Speaks }),
 		field("sockets", placed(named("sockets by name", socketName, either(listen, sockets.kind()))), "", "what the supervisor listens on for the service", func(s *service) *at[[]entry[socket]] { return &s.sockets }),
 		field("instances", placed(integer(1, 1000)), "1", "how many of it run, on the same sockets; with more than one they are called web.1, web.2, …", func(s *service) *at[int] { return &s.instances }),
 		field("depends_on", oneOrMore(placed(text("the name of a service"))), "", "services that must be ready before this one is started; it is stopped before them", func(s *service) *[]at[string] { return &s.dependsOn }),
 		field("autostart", convert(boolean, not), "true", "`false`: it is started by `segue start` only", func(s *service) *bool { return &s.Manual }),
-		field("ready_timeout", duration(false), short(handover.DefaultReadyTimeout), "a new generation may take to become ready", func(s *service) *time.Duration { return &s.ReadyTimeout }),
+		field("ready_timeout", duration(false), short(handover.DefaultReadyTimeout), "how long a new generation may take to become ready", func(s *service) *time.Duration { return &s.ReadyTimeout }),
 		field("trial", duration(true), short(handover.DefaultTrial), "for how long a new generation is tried while the old one serves", func(s *service) *time.Duration { return &s.Trial }),
 		field("probation", duration(true), short(handover.DefaultProbation), "for how long the old generation can take the service back", func(s *service) *time.Duration { return &s.Probation }),
-		field("drain_timeout", duration(true), short(supervise.DefaultDrainTimeout), "the old generation may take to finish what it has", func(s *service) *time.Duration { return &s.DrainTimeout }),
+		field("drain_timeout", duration(true), short(supervise.DefaultDrainTimeout), "how long the old generation may take to finish what it has", func(s *service) *time.Duration { return &s.DrainTimeout }),
 		field("probes", list(placed(probes.kind())), "", "what a new generation must stand on trial and on probation, all of them", func(s *service) *[]at[probe] { return &s.probes }),
 		field("stop_signal", stopSignal, "TERM", "what asks a program to stop that does not speak the control wire", func(s *service) *syscall.Signal { return &s.StopSignal }),
-		field("kill_after", duration(false), short(supervise.DefaultKillAfter), "between the second stop signal and SIGKILL", func(s *service) *time.Duration { return &s.KillAfter }),
+		field("kill_after", duration(false), short(supervise.DefaultKillAfter), "the time between the second stop signal and SIGKILL", func(s *service) *time.Duration { return &s.KillAfter }),
 		field("restart", restart, string(supervise.OnFailure), "after which ends that nobody asked for it is started again", func(s *service) *supervise.Policy { return &s.Restart }),
 		field("exit_codes", oneOrMore(integer(0, 255)), "", "exit codes that are no failure, beside 0", func(s *service) *[]int { return &s.Expected }),
 		field("backoff", backoff.kind(), "{}", "how it is started again after a crash", func(s *service) *supervise.Backoff { return &s.Backoff }),
@@ -101,8 +102,8 @@ var services = object[service]{
 }
 
 var sockets = object[socket]{
-	called: "a socket", title: "A socket",
-	about: "A TCP socket is just its address, as in `web: :8080`; port 0 takes any free one. A unix socket is `unix:/path`, or these keys.",
+	called: "a socket",
+	about:  "A TCP socket is just its address, as in `web: :8080`; port 0 takes any free one. A unix socket is `unix:/path`, or these keys.",
 	keys: []key[socket]{
 		field("unix", unixPath, required, "path of the socket; `@name` for an abstract one", func(s *socket) *string { return &s.Addr }),
 		field("mode", convert(octal, fileMode), `"0600"`, "who may connect", func(s *socket) *fs.FileMode { return &s.Mode }),
@@ -112,7 +113,7 @@ var sockets = object[socket]{
 }
 
 var limits = object[supervise.Limit]{
-	called: "a limit", title: "A limit",
+	called: "a limit",
 	keys: []key[supervise.Limit]{
 		field("soft", limitValue, required, "what holds", func(l *supervise.Limit) *uint64 { return &l.Soft }),
 		field("hard", limitValue, required, "up to what the service may raise it", func(l *supervise.Limit) *uint64 { return &l.Hard }),
@@ -120,7 +121,7 @@ var limits = object[supervise.Limit]{
 }
 
 var probes = object[probe]{
-	called: "a probe", title: "A probe", check: checkProbe,
+	called: "a probe", check: checkProbe,
 	about: "Exactly one of `http`, `tcp` and `command`.",
 	keys: []key[probe]{
 		field("http", placed(matching("a path that begins with /", regexp.MustCompile(`^/[!-~]*$`))), "", "GET must be answered with a status below 400", func(p *probe) *at[string] { return &p.http }),
@@ -132,8 +133,8 @@ var probes = object[probe]{
 }
 
 var backoff = object[supervise.Backoff]{
-	called: "backoff", title: "Back-off",
-	about: "The pause is doubled from crash to crash, each 20% more or less.",
+	called: "backoff",
+	about:  "The pause is doubled from crash to crash, each 20% more or less.",
 	keys: []key[supervise.Backoff]{
 		field("first", duration(false), short(supervise.DefaultBackoff), "the first pause", func(b *supervise.Backoff) *time.Duration { return &b.First }),
 		field("max", duration(false), short(supervise.DefaultMaxBackoff), "the longest", func(b *supervise.Backoff) *time.Duration { return &b.Max }),
@@ -143,7 +144,7 @@ var backoff = object[supervise.Backoff]{
 }
 
 var hooks = object[hook]{
-	called: "a hook", title: "A hook", check: checkHook,
+	called: "a hook", check: checkHook,
 	about: "Exactly one of `command` and `url`.",
 	keys: []key[hook]{
 		field("on", oneOrMore(occasion), "", "what it is told of; without it everything", func(h *hook) *[]supervise.Occasion { return &h.on }),
@@ -153,12 +154,12 @@ var hooks = object[hook]{
 }
 
 var logs = object[supervise.Logs]{
-	called: "logs", title: "Logs",
-	about: "All but `to` is for files.",
+	called: "logs",
+	about:  "All but `to` is for files.",
 	keys: []key[supervise.Logs]{
 		field("to", output, "file", "`file`: one for each generation, which `segue logs` shows; `inherit`: the supervisor's own output, unlabelled; `journald`", func(l *supervise.Logs) *supervise.Output { return &l.To }),
-		field("size", orUnlimited(convert(checked(size, positive), signed), -1), fmt.Sprintf("%dMB", supervise.DefaultLogSize>>20), "of one generation's log, after which it is archived", func(l *supervise.Logs) *int64 { return &l.Size }),
-		field("age", duration(false), "", "after which it is archived", func(l *supervise.Logs) *time.Duration { return &l.Age }),
+		field("size", convert(orUnlimited(size(1), supervise.Infinity), signed), fmt.Sprintf("%dMB", supervise.DefaultLogSize>>20), "of one generation's log, after which it is archived", func(l *supervise.Logs) *int64 { return &l.Size }),
+		field("age", duration(false), "", "of one generation's log, after which it is archived; without it only the size counts", func(l *supervise.Logs) *time.Duration { return &l.Age }),
 		field("keep", integer(1, 10_000), fmt.Sprint(supervise.DefaultLogKeep), "how many archives of a generation, and how many generations", func(l *supervise.Logs) *int { return &l.Keep }),
 		field("compress", convert(boolean, not), "true", "archives are compressed", func(l *supervise.Logs) *bool { return &l.Plain }),
 	},
@@ -176,9 +177,9 @@ var (
 	socketName   = matching("a name of printable characters other than ':' and '='", regexp.MustCompile(`^[!-9;<>-~]{1,255}$`))
 	variableName = matching("a name of printable characters other than '='", regexp.MustCompile(`^[!-<>-~]+$`))
 
-	limitNames = []string{"as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+	limitNames = []string{"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
 	limitName  = choice(same(limitNames...)...)
-	limitValue = orUnlimited(size, supervise.Infinity)
+	limitValue = orUnlimited(size(0), supervise.Infinity)
 	limit      = convert(limitValue, func(n uint64) supervise.Limit { return supervise.Limit{Soft: n, Hard: n} })
 
 	listen = convert(address, func(a string) socket { return socket{supervise.Listen{Addr: a}} })
@@ -219,15 +220,10 @@ func signalKind() kind[syscall.Signal] {
 	})
 }
 
-func positive(r *reader, n *uint64) error {
-	if *n == 0 {
-		return fmt.Errorf("cannot use 0 as %s; write %s for none", r.key, unlimited)
-	}
-	return nil
-}
+// signed makes -1 of what is unlimited.
+func signed(n uint64) int64 { return int64(n) }
 
 func not(b bool) bool               { return !b }
-func signed(n uint64) int64         { return int64(n) }
 func fileMode(n uint32) fs.FileMode { return fs.FileMode(n) }
 
 func umask(n uint32) *fs.FileMode {
