@@ -72,6 +72,7 @@ type tail struct {
 	only  int // 0: every generation from `from` on
 	from  int
 	open  map[int]*lineReader
+	buf   []byte
 }
 
 // follow reads on until ctx or the events end, or over says so; it is asked again
@@ -171,7 +172,7 @@ func (t *tail) flush() error {
 }
 
 func (l logs) tailOf(generation int, label func(int) string, w io.Writer) *tail {
-	return &tail{logs: l, w: w, label: label, only: generation, open: map[int]*lineReader{}}
+	return &tail{logs: l, w: w, label: label, only: generation, open: map[int]*lineReader{}, buf: make([]byte, 64<<10)}
 }
 
 func (t *tail) close() {
@@ -189,9 +190,8 @@ type lineReader struct {
 // copy writes the complete lines that are there now; of what comes meanwhile the
 // next copy learns, so that no log keeps the others waiting.
 func (t *tail) copy(l *lineReader) error {
-	buf := make([]byte, 64<<10)
 	for end := l.size(); l.pos < end; {
-		n, err := l.Read(buf)
+		n, err := l.Read(t.buf)
 		if l.lost > 0 {
 			note := fmt.Appendf(nil, "segue: %d bytes of output were removed before they were read\n", l.lost)
 			if err := errors.Join(t.complete(l), t.write(l, note)); err != nil {
@@ -199,7 +199,7 @@ func (t *tail) copy(l *lineReader) error {
 			}
 			l.lost = 0
 		}
-		l.rest = append(l.rest, buf[:n]...)
+		l.rest = append(l.rest, t.buf[:n]...)
 		if complete := bytes.LastIndexByte(l.rest, '\n') + 1; complete > 0 {
 			err := t.write(l, l.rest[:complete])
 			l.rest = slices.Delete(l.rest, 0, complete)
