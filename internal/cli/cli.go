@@ -51,22 +51,22 @@ then does the old one leave. When it fails on the way, the old one goes on.`,
   segue status                               what runs`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(c.runCmd(), c.restartCmd(), c.stopCmd(), c.statusCmd(), c.logsCmd(), c.versionCmd())
+	group(root, "Run services:", c.runCmd(), c.initCmd(), c.checkCmd(), c.generateCmd())
+	group(root, "Change what runs:", c.restartCmd(), c.rollbackCmd(), c.startCmd(), c.stopCmd(), c.reloadCmd(), c.upgradeCmd())
+	group(root, "See what runs:", c.statusCmd(), c.eventsCmd(), c.logsCmd(), c.versionCmd())
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "write JSON, one value a line")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // there is --help
 	return root
 }
 
-// remote is a command that talks to a running supervisor.
-func (c *cli) remote(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = noArguments
-	cmd.Flags().StringVar(&c.name, "name", "", "`NAME` of the service (default: the only one that runs)")
-	cmd.RegisterFlagCompletionFunc("name", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		names, _ := running(runtimeDir())
-		return names, cobra.ShellCompDirectiveNoFileComp
-	})
-	return cmd
+// group adds commands under a title of their own in the help.
+func group(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+		root.AddCommand(cmd)
+	}
 }
 
 // complain says what went wrong: what could not be done, then what to do.
@@ -100,11 +100,16 @@ func explain(err error) *client.Error {
 	return &client.Error{Message: text}
 }
 
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage(fmt.Sprintf("%s takes no argument %q", cmd.CommandPath(), args[0]), seeHelp(cmd))
+func noArguments(cmd *cobra.Command, args []string) error { return atMost(0)(cmd, args) }
+
+// atMost takes so many arguments, or anyNumber.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n != anyNumber && len(args) > n {
+			return usage(fmt.Sprintf("%s takes no argument %q", cmd.CommandPath(), args[n]), seeHelp(cmd))
+		}
+		return nil
 	}
-	return nil
 }
 
 // unknownCommand is asked before cobra, whose error would have another form.

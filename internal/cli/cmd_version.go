@@ -48,7 +48,7 @@ version too, which is that of the command that started it.`,
 			}
 			return nil
 		},
-	})
+	}, none)
 }
 
 // version is what the go command has put into this binary.

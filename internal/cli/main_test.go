@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 		"shop-sick": func() { serve("sick", errors.New("the database is not there")) },
 		"stubborn":  stubborn,
 		"get":       get,
+		"fake":      fake,
 	})
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -8,7 +9,8 @@ import (
 	"github.com/segue-go/segue/client"
 )
 
-// reportLines is the summary of a restart or a stop, without its steps.
+// reportLines is the summary of what was done, without its steps, and then that
+// of each part.
 func reportLines(st style, r client.Report) []string {
 	lines := []string{headline(st, r)}
 	add := func(format string, args ...any) { lines = append(lines, "  "+fmt.Sprintf(format, args...)) }
@@ -32,29 +34,87 @@ func reportLines(st style, r client.Report) []string {
 		for _, l := range r.Output {
 			add("  | %s", clean(l))
 		}
-		add("hint: `segue logs --name %s --generation %d` shows all of it", r.Service, r.To.Number)
+		add("hint: `segue logs %s --generation %d` shows all of it", r.Service, r.To.Number)
+	}
+	for _, p := range r.Parts {
+		part := reportLines(st, p)
+		if !strings.Contains(part[0], p.Service) {
+			part[0] = p.Service + ": " + part[0]
+		}
+		for _, l := range part {
+			add("%s", l)
+		}
+	}
+	if len(r.Unchanged) > 0 && len(r.Parts) > 0 {
+		add("unchanged: %s", strings.Join(r.Unchanged, ", "))
 	}
 	return lines
 }
 
 // headline is what a report comes to, in one line.
 func headline(st style, r client.Report) string {
-	took := short(r.Took)
-	switch {
-	case r.Action == "stop" && r.Outcome == client.Done:
-		return st.green(fmt.Sprintf("stopped %s in %s", r.Service, took))
-	case r.Action == "stop":
-		return st.red(fmt.Sprintf("stopped %s by force after %s", r.Service, took))
-	case r.Outcome == client.Done && r.From != nil:
-		return st.green("restarted "+r.Service+" in "+took) + ": " + generation(r.From) + " " + st.arrow + " " + generation(r.To)
-	case r.Outcome == client.Done:
-		return st.green("started "+r.Service+" in "+took) + ": " + generation(r.To)
-	case r.Outcome == client.RolledBack:
-		return st.red("rolled back after "+took) + ": " + generation(r.From) + " serves as before"
-	case r.From != nil:
-		return st.red("failed after "+took) + ": " + r.Service + " has no generation that serves"
+	took, what := short(r.Took), cmp.Or(r.Service, "all services")
+	switch r.Action {
+	case "stop":
+		if r.Outcome == client.Done {
+			return st.green(fmt.Sprintf("stopped %s in %s", what, took))
+		}
+		return st.red(fmt.Sprintf("stopped %s by force after %s", what, took))
+	case "reload":
+		return reloaded(st, r)
 	}
-	return st.red("could not start " + r.Service)
+	done := map[string]string{"rollback": "rolled back ", "start": "started "}[r.Action]
+	switch {
+	case done == "" && r.From == nil && len(r.Parts) == 0:
+		done = "started "
+	case done == "":
+		done = "restarted "
+	}
+	switch {
+	case r.Outcome == client.Done && len(r.Parts) > 0:
+		return st.green(done + what + " in " + took)
+	case r.Outcome == client.Done && r.From != nil:
+		return st.green(done+what+" in "+took) + ": " + generation(r.From) + " " + st.arrow + " " + generation(r.To)
+	case r.Outcome == client.Done:
+		return st.green(done+what+" in "+took) + ": " + generation(r.To)
+	case r.Outcome == client.RolledBack && r.Action == "rollback":
+		return st.red("could not roll back "+what) + ": " + serves(r)
+	case r.Outcome == client.RolledBack:
+		return st.red("rolled back after "+took) + ": " + serves(r)
+	case r.From != nil:
+		return st.red("failed after "+took) + ": " + what + " has no generation that serves"
+	case len(r.Parts) > 0:
+		return st.red("failed after "+took) + ": not all of " + what + " serves"
+	}
+	return st.red("could not start " + what)
+}
+
+// serves is what goes on when a restart did not succeed.
+func serves(r client.Report) string {
+	if r.From == nil {
+		return cmp.Or(r.Service, "everything") + " serves as before"
+	}
+	return generation(r.From) + " serves as before"
+}
+
+// reloaded is the headline of a reload: of a service's configuration, or of the
+// supervisor's file.
+func reloaded(st style, r client.Report) string {
+	what := ""
+	if r.Service != "" {
+		what = " " + r.Service
+	}
+	switch {
+	case r.Outcome == client.RolledBack:
+		return st.red("could not reload"+what) + ": everything is as before"
+	case r.Outcome != client.Done:
+		return st.red("could not reload" + what)
+	case len(r.Parts) > 0:
+		return st.green("reloaded in "+short(r.Took)) + fmt.Sprintf(": %d changed, %d unchanged", len(r.Parts), len(r.Unchanged))
+	case r.Service == "":
+		return st.green("reloaded") + ": nothing has changed"
+	}
+	return st.green("reloaded" + what)
 }
 
 func generation(g *client.Generation) string {

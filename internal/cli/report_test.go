@@ -72,6 +72,30 @@ var reports = map[string]client.Report{
 		}, LostMore: 4},
 	"lost": {Action: "restart", Outcome: client.Broken, From: old, To: next, Took: 15 * time.Millisecond,
 		FailedStep: "probation", Reason: "both generations have ended", Steps: steps("probation", "both generations have ended")},
+	"instances": {Action: "restart", Outcome: client.RolledBack, Took: 3 * time.Second, Parts: []client.Report{
+		{Service: "shop.1", Action: "restart", Outcome: client.Done, From: old, To: next, Took: 2 * time.Second,
+			Drain: &client.Drain{Took: 640 * time.Millisecond, Exit: "exited with status 0", Told: true, InFlight: 12, Finished: 12}},
+		{Service: "shop.2", Action: "restart", Outcome: client.RolledBack, From: old, To: next, Took: time.Second,
+			FailedStep: "ready", Reason: "the new generation exited with status 1", Output: []string{"no such table: orders"}},
+	}},
+	"rollback": {Action: "rollback", Outcome: client.Done, From: next, To: old, Took: 6 * time.Second},
+	"no-rollback": {Action: "rollback", Outcome: client.RolledBack, From: next, To: old, Took: 6 * time.Second,
+		FailedStep: "ready", Reason: "the new generation exited with status 1"},
+	"reload": {Action: "reload", Outcome: client.Done, Took: 6 * time.Second, Unchanged: []string{"db", "cache"}, Parts: []client.Report{
+		{Service: "web", Action: "restart", Outcome: client.Done, From: old, To: next, Took: 5 * time.Second},
+		{Service: "mail", Action: "start", Outcome: client.Done, To: next, Took: 300 * time.Millisecond},
+		{Service: "old", Action: "stop", Outcome: client.Done, From: old, Took: 200 * time.Millisecond},
+	}},
+	"reload-nothing": {Action: "reload", Outcome: client.Done, Took: 6 * time.Millisecond, Unchanged: []string{"db", "cache"}},
+	"reload-one":     {Action: "reload", Outcome: client.Done, Took: 6 * time.Millisecond, From: old},
+	"reload-bad": {Action: "reload", Outcome: client.RolledBack, Took: time.Second, Reason: "web did not become ready", Parts: []client.Report{
+		{Service: "web", Action: "restart", Outcome: client.RolledBack, From: old, To: next, Took: time.Second, FailedStep: "ready", Reason: "the new generation exited with status 1"},
+	}},
+	"stopped-all": {Action: "stop", Outcome: client.Forced, Took: 2 * time.Second, Parts: []client.Report{
+		{Service: "web", Action: "stop", Outcome: client.Done, From: old, Took: time.Second},
+		{Service: "db", Action: "stop", Outcome: client.Forced, From: old, Took: 2 * time.Second, Reason: "it was not waited for",
+			Drain: &client.Drain{Took: 2 * time.Second, Exit: "was ended by signal 9 (killed)", Killed: true}},
+	}},
 	"stopped": {Action: "stop", Outcome: client.Done, From: old, Took: 1500 * time.Millisecond,
 		Drain: &client.Drain{Took: 1500 * time.Millisecond, Exit: "exited with status 0", Told: true}},
 	"forced": {Action: "stop", Outcome: client.Forced, From: old, Took: 2 * time.Second, Reason: "it was not waited for",
@@ -80,7 +104,10 @@ var reports = map[string]client.Report{
 
 func TestReports(t *testing.T) {
 	for name, r := range reports {
-		r.Service, r.Began = "shop", began
+		r.Began = began
+		if aboutAll := r.Action == "reload" && name != "reload-one" || name == "stopped-all"; !aboutAll {
+			r.Service = "shop"
+		}
 		var b bytes.Buffer
 		for _, terminal := range []bool{false, true} {
 			s := &screen{w: &b, style: newStyle(terminal)}
@@ -101,8 +128,28 @@ func TestStatus(t *testing.T) {
 		Service: "shop", State: client.Restarting, Reason: "why not", Since: began.Add(-2 * time.Second),
 		Sockets:     []client.Socket{{Name: "web", Addr: "127.0.0.1:8080"}, {Name: "admin", Addr: "unix:/run/shop.sock"}},
 		Generations: []client.Generation{paused, *next}, Restarts: 1, RolledBack: 1, Crashes: 2, LastReport: &rolledBack,
-	}}}, began)
+	}}}, "", began)
 	golden(t, "testdata/report/status.golden", strings.Join(lines, "\n")+"\n")
+}
+
+// TestStatusOfSeveral: a table, and what is to be said of those that are not well.
+func TestStatusOfSeveral(t *testing.T) {
+	all := client.Overview{Name: "shop", PID: 4242, Version: "v0.1.0", File: "/srv/segue.yaml", Since: began.Add(-26 * time.Hour), Services: []client.Status{
+		{Service: "db", State: client.Serving, Since: began.Add(-25 * time.Hour), Generations: []client.Generation{*old}, Sockets: []client.Socket{{Name: "db", Addr: "unix:/run/db.sock"}}},
+		{Service: "web.1", State: client.Restarting, Since: began.Add(-2 * time.Second), Generations: []client.Generation{*old, {Number: 3, PID: 4790, Role: client.RoleTrial}}, Restarts: 12,
+			Sockets: []client.Socket{{Name: "web", Addr: "127.0.0.1:8080"}, {Name: "admin", Addr: "127.0.0.1:8081"}}},
+		{Service: "web.2", State: client.Serving, Since: began.Add(-2 * time.Minute), Generations: []client.Generation{*next}, Previous: old},
+		{Service: "failed", State: client.Failed, Since: began.Add(-time.Minute), Reason: "the service failed 5 times in a row\x1b[2J"},
+	}}
+	for name, service := range map[string]string{"status-several": "", "status-instances": "web", "status-one": "web.2"} {
+		lines := statusLines(newStyle(false), all, service, began)
+		golden(t, "testdata/report/"+name+".golden", strings.Join(lines, "\n")+"\n")
+	}
+	st := newStyle(true)
+	st.colour = true
+	if row := statusLines(st, all, "", began)[6]; !strings.HasPrefix(row, "failed   \x1b[31mfailed\x1b[0m ") {
+		t.Errorf("%q", row)
+	}
 }
 
 // golden compares with a file; `go test -update` writes it anew.

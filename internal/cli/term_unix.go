@@ -23,6 +23,13 @@ func terminalWidth(w io.Writer) int {
 	return 80
 }
 
+func terminalHeight(w io.Writer) int {
+	if size, ok := windowSize(w); ok && size.Row > 0 {
+		return int(size.Row)
+	}
+	return 24
+}
+
 func windowSize(w io.Writer) (size *unix.Winsize, ok bool) {
 	f, isFile := w.(*os.File)
 	if !isFile {

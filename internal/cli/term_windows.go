@@ -17,9 +17,22 @@ func isTerminal(w io.Writer) bool {
 }
 
 func terminalWidth(w io.Writer) int {
-	var info windows.ConsoleScreenBufferInfo
-	if f, ok := w.(*os.File); ok && windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info) == nil {
-		return int(info.Window.Right-info.Window.Left) + 1
+	if window, ok := windowOf(w); ok {
+		return int(window.Right-window.Left) + 1
 	}
 	return 80
+}
+
+func terminalHeight(w io.Writer) int {
+	if window, ok := windowOf(w); ok {
+		return int(window.Bottom-window.Top) + 1
+	}
+	return 24
+}
+
+func windowOf(w io.Writer) (windows.SmallRect, bool) {
+	var info windows.ConsoleScreenBufferInfo
+	f, ok := w.(*os.File)
+	ok = ok && windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info) == nil
+	return info.Window, ok
 }
