@@ -27,8 +27,9 @@ func supervisor(dir string) int {
 	if err != nil {
 		return 1
 	}
+	watchdog, _ := time.ParseDuration(os.Getenv("TEST_WATCHDOG"))
 	s, err := supervise.New(supervise.Config{
-		Name: "test", Argv: []string{exe}, RuntimeDir: dir,
+		Name: "test", Argv: []string{exe}, RuntimeDir: dir, Watchdog: watchdog,
 		Env:          []string{"TEST_SUPERVISOR="},
 		Listen:       []supervise.Listen{{Name: "web", Addr: "127.0.0.1:0"}},
 		ReadyTimeout: 30 * time.Second, Trial: 50 * time.Millisecond, Probation: 200 * time.Millisecond, DrainTimeout: 10 * time.Second,

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("TEST_SUPERVISOR"); dir != "" {
 		os.Exit(supervisor(dir))
 	}
+	if duty := os.Getenv("TEST_DUTY"); duty != "" {
+		os.Exit(onDuty(duty))
+	}
 	if os.Getenv("TEST_SERVICE") != "" {
 		os.Exit(service())
 	}

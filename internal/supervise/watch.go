@@ -172,18 +172,22 @@ func (s *Service) lost(g *generation) {
 		s.view.crashed++
 		s.mu.Unlock()
 		s.enter(crashed, "generation "+describe(g))
-		s.failed(g.number, g.servedFor())
+		lines := outputLines
+		if g.watchdog.bit() {
+			lines = 0 // the end of a dump says nothing
+		}
+		s.failed(g.number, g.servedFor(), lines)
 	}
 }
 
 func describe(g *generation) string { return fmt.Sprintf("%d %v", g.number, g.Err()) }
 
 // pause is for a start that has failed.
-func (s *Service) pause(served time.Duration) { s.failed(s.number, served) }
+func (s *Service) pause(served time.Duration) { s.failed(s.number, served, outputLines) }
 
 // failed waits before the next start after a generation that has failed, or gives
-// up, and has the hooks told.
-func (s *Service) failed(number int, served time.Duration) {
+// up with the last lines of its output, and has the hooks told.
+func (s *Service) failed(number int, served time.Duration, lines int) {
 	config, reason := s.recipe.Config, s.view.reason
 	pause, over := s.crashes.by(config.Backoff).crash(served)
 	occasions := []Occasion{OnCrash}
@@ -200,8 +204,8 @@ func (s *Service) failed(number int, served time.Duration) {
 		s.hooks.tell(config, notice{Generation: number, Reason: reason}, occasions...)
 		return
 	}
-	if lines := s.logs.tail(number, outputLines); len(lines) > 0 {
-		reason += "; its last output was:\n" + strings.Join(lines, "\n")
+	if output := s.logs.tail(number, lines); len(output) > 0 {
+		reason += "; its last output was:\n" + strings.Join(output, "\n")
 	}
 	s.enter(giveUp, reason)
 	for _, g := range s.view.alive {

@@ -151,7 +151,7 @@ func (s *Service) guard(g *generation) {
 	}
 	g.watchdog.blame(reason)
 	s.bus.publish(client.Event{Kind: client.EventProblem, Generation: g.number, PID: g.process.PID,
-		Text: fmt.Sprintf("generation %d is ended by its watchdog: %s", g.number, reason)})
+		Text: fmt.Sprintf("generation %d is ended by its watchdog: %s; its log says what it was at, if it is a Go program", g.number, reason)})
 	g.process.Signal(syscall.SIGABRT)
 	if !g.ends(dumpPatience, nil) {
 		g.process.Signal(os.Kill)
