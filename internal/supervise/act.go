@@ -109,28 +109,28 @@ func (s *Supervisor) Start(ctx context.Context, service string) (client.Report, 
 
 // revive begins a new life of those of the instances that have none.
 func (s *Supervisor) revive(all []*instance) error {
+	service := all[0].member
+	s.mu.Lock()
+	resting := slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.life != nil })
+	missing, stopping := s.missing(service), s.stopping
+	s.mu.Unlock()
+	switch {
+	case stopping:
+		return &client.Error{Message: "the supervisor is about to end"}
+	case len(resting) == 0:
+		return &client.Error{Message: service.Name + " runs already", Hint: "segue status shows how it is"}
+	case len(missing) > 0:
+		return &client.Error{Message: fmt.Sprintf("cannot start %s: it depends on %s, which is not ready", service.Name, list(missing)), Hint: "start that first: segue start " + missing[0]}
+	}
+	for _, i := range resting {
+		if err := s.conceive(i); err != nil {
+			return refusal(err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping {
-		return &client.Error{Message: "the supervisor is about to end"}
-	}
-	if !slices.ContainsFunc(all, func(i *instance) bool { return i.life == nil }) {
-		return &client.Error{Message: fmt.Sprintf("%s runs already", all[0].member.Name), Hint: "segue status shows how it is"}
-	}
-	for _, name := range s.missing(all[0].member) {
-		return &client.Error{Message: fmt.Sprintf("cannot start %s: it depends on %s, which is not ready", all[0].member.Name, name), Hint: "start that first: segue start " + name}
-	}
-	for _, i := range all {
-		if i.life == nil {
-			if err := s.conceive(i); err != nil {
-				return refusal(err)
-			}
-		}
-	}
-	for _, i := range all {
-		if i.life.cancel == nil {
-			s.live(i)
-		}
+	for _, i := range resting {
+		s.live(i)
 	}
 	return nil
 }

@@ -115,11 +115,10 @@ func (s *Service) inherit(old *memory, alive []*generation, current *generation)
 		} else if held.By > 0 {
 			by = current // whoever opened it is gone; somebody must have
 		}
-		err := s.common.sockets.take(held.Name, f, held.Listen, by)
-		f.Close()
-		if err != nil && !s.shares { // another instance may have brought it
-			why = append(why, err)
+		if !s.common.sockets.has(held.Name) { // another instance may have brought it
+			why = append(why, s.common.sockets.take(held.Name, f, held.Listen, by))
 		}
+		f.Close()
 	}
 	// What nobody has is opened anew, unless somebody serves it: that fails, and
 	// says so.

@@ -15,14 +15,13 @@ type common struct {
 	solo    *os.File // nil where it cannot be had
 
 	mu   sync.Mutex
-	uses int
+	uses int // -1 when it was let go of
 }
 
-// newCommon is nothing but the lock for solo tasks, or that of before. The caller
-// holds it. from is for its sockets.
-func newCommon(solo *os.File, from source) (*common, error) {
-	x := &common{uses: 1, solo: solo, sockets: &sockets{from: from}}
-	if solo != nil {
+// newCommon is for the instances of a service; nobody uses it yet.
+func newCommon(of origin) (*common, error) {
+	x := &common{sockets: &sockets{from: of}, solo: of.estate().take(of.service + "/solo")}
+	if x.solo != nil {
 		return x, nil
 	}
 	var err error
@@ -32,12 +31,22 @@ func newCommon(solo *os.File, from source) (*common, error) {
 	return x, nil
 }
 
-// hold is for one more instance.
-func (x *common) hold() *common {
+// over says whether the last user has let go.
+func (x *common) over() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.uses < 0
+}
+
+// hold is for one more user. It fails when the last one has let go.
+func (x *common) hold() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uses < 0 {
+		return false
+	}
 	x.uses++
-	return x
+	return true
 }
 
 func (x *common) release() {
@@ -46,8 +55,48 @@ func (x *common) release() {
 	if x.uses--; x.uses > 0 {
 		return
 	}
+	x.uses = -1
 	x.sockets.close()
 	if x.solo != nil {
 		x.solo.Close()
 	}
 }
+
+// origin is where the sockets of a service come from, and who else has them.
+type origin struct {
+	of      *Supervisor // nil for a Service that is alone
+	service string
+}
+
+func (o origin) estate() *estate {
+	if o.of == nil {
+		return nil
+	}
+	return o.of.estate
+}
+
+// given is a socket that is there already; nil when there is none.
+func (o origin) given(l Listen) *os.File {
+	if o.of == nil {
+		return nil
+	}
+	return o.of.given(o.service, l)
+}
+
+// opened is called for one that this supervisor has.
+func (o origin) opened(l Listen, f *os.File) {
+	if o.of != nil {
+		o.of.problem(o.of.upstream.store(storeName(o.service, l.Name, l.Addr), f))
+	}
+}
+
+// closed is called for one that is closed though the service goes on.
+func (o origin) closed(l Listen) {
+	if o.of != nil {
+		o.of.upstream.forget(storeName(o.service, l.Name, l.Addr))
+	}
+}
+
+// stay says that the paths of unix sockets stay at the end: somebody else has the
+// sockets.
+func (o origin) stay() bool { return o.of != nil && o.of.upstream.there() }

@@ -2,9 +2,12 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segue-go/segue/client"
@@ -14,6 +17,7 @@ import (
 type member struct {
 	Member
 	instances []*instance
+	common    *common // nil before the first of them lives
 }
 
 // instance is one of the processes that serve side by side as one service. It has
@@ -36,30 +40,49 @@ type life struct {
 	done    chan struct{} // closed when it is over
 }
 
-// add makes a member of m, with the sockets of those instances that are to be
-// started.
-func (s *Supervisor) add(m Member) (*member, error) {
+// add makes a member of m. Its instances do not live yet.
+func (s *Supervisor) add(m Member) *member {
 	added := &member{Member: m}
 	for n := range max(1, m.Instances) {
 		added.instances = append(added.instances, s.another(added, n))
 	}
-	if m.Manual {
-		return added, nil
-	}
-	for _, i := range added.instances {
-		if s.rests(i) {
-			continue
+	return added
+}
+
+// conceiveAll makes the Services of those of the instances that are to live. First
+// those that live still, side by side, since each must wait until its generation
+// has found its new supervisor, and since they have the sockets.
+func (s *Supervisor) conceiveAll(all []*instance) error {
+	all = slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.member.Manual && !s.survives(i) || s.rests(i) })
+	errs := make([]error, len(all))
+	var adoptions sync.WaitGroup
+	for n, i := range all {
+		if s.survives(i) {
+			adoptions.Go(func() { errs[n] = s.conceive(i) })
 		}
-		if err := s.conceive(i); err != nil {
-			for _, j := range added.instances {
-				if j.life != nil {
-					j.life.service.Close()
-				}
+	}
+	adoptions.Wait()
+	for n, i := range all {
+		if i.life == nil && errs[n] == nil {
+			errs[n] = s.conceive(i)
+		}
+	}
+	err := errors.Join(errs...)
+	if err != nil {
+		for _, i := range all {
+			if i.life != nil {
+				i.life.service.Close()
+				i.life = nil
 			}
-			return nil, err
 		}
 	}
-	return added, nil
+	return err
+}
+
+// survives says whether a generation of an instance has outlived its supervisor.
+func (s *Supervisor) survives(i *instance) bool {
+	old, err := recall(filepath.Join(s.plan.Dir, i.name))
+	return err == nil && old.alive()
 }
 
 // rests says whether an instance does not live, and is not to, because that is how
@@ -94,18 +117,31 @@ func (s *Supervisor) config(i *instance, m Member) Config {
 // conceive makes the Service of a new life, and opens its sockets, or holds those
 // of an instance that lives already.
 func (s *Supervisor) conceive(i *instance) error {
-	var shared *common
-	for _, other := range i.member.instances {
-		if other.life != nil {
-			shared = other.life.service.common
-		}
-	}
-	service, err := newService(s.config(i, i.member.Member), s, shared)
+	s.mu.Lock()
+	shared, err := i.member.share(s)
+	config := s.config(i, i.member.Member)
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	service, err := newService(config, s, shared)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	i.life = &life{service: service, done: make(chan struct{})}
 	return nil
+}
+
+// share is what the instances of m have in common. The caller holds Supervisor.mu.
+func (m *member) share(s *Supervisor) (*common, error) {
+	if m.common != nil && !m.common.over() {
+		return m.common, nil
+	}
+	var err error
+	m.common, err = newCommon(origin{s, m.Name})
+	return m.common, err
 }
 
 // live begins the life of an instance that was conceived. The caller holds mu.
@@ -114,13 +150,16 @@ func (s *Supervisor) live(i *instance) {
 	i.byHand = false
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	if missing := s.missing(i.member); len(missing) > 0 {
+	if missing := s.missing(i.member); len(missing) > 0 && !l.service.adopted {
 		s.bus.publish(client.Event{Service: i.name, Kind: client.EventState, State: client.Waiting, Text: "for " + list(missing)})
 	}
 	s.lives.Go(func() {
 		defer close(l.done)
 		defer cancel()
 		if s.awaitDependencies(ctx, i) {
+			if l.service.stale {
+				s.lives.Go(func() { s.catchUp(i, l) })
+			}
 			l.service.Run(ctx) // how it ended is its status
 		} else {
 			l.service.Close()
@@ -136,6 +175,16 @@ func (s *Supervisor) live(i *instance) {
 		s.mu.Unlock()
 		s.tell()
 	})
+}
+
+// catchUp changes what goes on from an earlier supervisor to what the plan says now.
+func (s *Supervisor) catchUp(i *instance, l *life) {
+	s.mu.Lock()
+	config := s.config(i, i.member.Member)
+	s.mu.Unlock()
+	if _, err := l.service.Change(context.Background(), config); err != nil {
+		s.problem(fmt.Errorf("%s goes on as it was before its file was changed: %w", i.name, err))
+	}
 }
 
 // leaveNote tells the next supervisor that an instance does not live. The caller
@@ -154,15 +203,11 @@ func (s *Supervisor) awaitDependencies(ctx context.Context, i *instance) bool {
 	for {
 		s.mu.Lock()
 		missing, changed := s.missing(i.member), s.changed
-		if ctx.Err() == nil && len(missing) == 0 {
-			i.life.begun = true
-		}
+		ready := ctx.Err() == nil && (len(missing) == 0 || i.life.service.adopted)
+		i.life.begun = ready
 		s.mu.Unlock()
-		switch {
-		case ctx.Err() != nil:
-			return false
-		case len(missing) == 0:
-			return true
+		if ready || ctx.Err() != nil {
+			return ready
 		}
 		select {
 		case <-changed:

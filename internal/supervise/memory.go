@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/client"
@@ -107,6 +108,21 @@ func (m *memory) survivors() (all []*generation) {
 		all = append(all, r.generation(process))
 	}
 	return all
+}
+
+// equal says whether two configurations are written down alike.
+func equal(a, b Config) bool {
+	x, _ := json.Marshal(a)
+	y, err := json.Marshal(b)
+	return err == nil && string(x) == string(y)
+}
+
+// alive says whether m has any.
+func (m *memory) alive() bool {
+	return m != nil && slices.ContainsFunc(m.Generations, func(r relic) bool {
+		clock, err := handover.StartTime(r.PID)
+		return err == nil && clock == r.Clock
+	})
 }
 
 func (r relic) generation(p *handover.Process) *generation {

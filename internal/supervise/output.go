@@ -21,7 +21,7 @@ func (s *Supervisor) Logs(ctx context.Context, r client.LogsRequest, w io.Writer
 			return err
 		}
 	}
-	if r.Generation != 0 && len(all) > 1 {
+	if r.Generation > 0 && len(all) > 1 {
 		return &client.Error{Message: fmt.Sprintf("cannot tell whose generation %d is meant", r.Generation), Hint: "name the service, or one instance of it"}
 	}
 	if len(all) == 1 {

@@ -73,10 +73,8 @@ func (s *Supervisor) apply(plan Plan) (client.Report, error) {
 	after := make([]*member, len(ordered))
 	for n, m := range ordered {
 		if after[n] = known(m.Name); after[n] == nil {
-			s.mu.Lock()
-			after[n], err = s.add(m)
-			s.mu.Unlock()
-			if err != nil {
+			after[n] = s.add(m)
+			if err := s.conceiveAll(after[n].instances); err != nil {
 				return refuse(err)
 			}
 			undo = append(undo, func() { s.stopInstances(context.Background(), after[n].instances, false) })
@@ -93,7 +91,7 @@ func (s *Supervisor) apply(plan Plan) (client.Report, error) {
 	s.mu.Lock()
 	s.plan = plan
 	s.members = slices.Clone(after)
-	gone := slices.DeleteFunc(before, func(m *member) bool { return slices.Contains(after, m) })
+	gone := slices.DeleteFunc(slices.Clone(before), func(m *member) bool { return slices.Contains(after, m) })
 	s.members = append(s.members, gone...) // until they have ended
 	s.mu.Unlock()
 	for _, m := range slices.Backward(gone) {
@@ -105,7 +103,7 @@ func (s *Supervisor) apply(plan Plan) (client.Report, error) {
 	for n, m := range after {
 		switch wanted := ordered[n]; {
 		case known(m.Name) == nil:
-			r.Parts = append(r.Parts, s.startAdded(m)...)
+			r.Parts = append(r.Parts, s.startAdded(m.instances)...)
 		case reflect.DeepEqual(m.Member, wanted):
 			r.Unchanged = append(r.Unchanged, m.Name)
 		default:
@@ -130,20 +128,18 @@ func (s *Supervisor) sharedBy(m *member) *common {
 	return nil
 }
 
-// startAdded begins the life of a member that is new in the plan.
-func (s *Supervisor) startAdded(m *member) (parts []client.Report) {
-	if m.Manual {
-		return nil
-	}
+// startAdded begins the life of those that were conceived.
+func (s *Supervisor) startAdded(all []*instance) (parts []client.Report) {
 	events, cancel := s.bus.subscribe()
 	defer cancel()
 	began := time.Now()
 	s.mu.Lock()
-	for _, i := range m.instances {
+	all = slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.life == nil })
+	for _, i := range all {
 		s.live(i)
 	}
 	s.mu.Unlock()
-	for _, i := range m.instances {
+	for _, i := range all {
 		parts = append(parts, s.awaitStart(context.Background(), i, began, events))
 	}
 	return parts
@@ -201,21 +197,15 @@ func (s *Supervisor) resize(m *member) (parts []client.Report) {
 	want := max(1, m.Instances)
 	m.instances = m.instances[:min(want, len(m.instances))]
 	var added []*instance
-	var errs []client.Report
 	for n := len(m.instances); n < want; n++ {
-		i := s.another(m, n)
-		m.instances = append(m.instances, i)
-		if m.Manual {
-			continue
-		}
-		if err := s.conceive(i); err != nil {
-			errs = append(errs, client.Report{Service: i.name, Action: "start", Outcome: client.Broken, Reason: err.Error(), Began: time.Now(), Steps: []client.Step{}})
-			continue
-		}
-		added = append(added, i)
+		added = append(added, s.another(m, n))
 	}
+	m.instances = append(m.instances, added...)
 	s.mu.Unlock()
-	return append(errs, s.startAdded(&member{Member: m.Member, instances: added})...)
+	if err := s.conceiveAll(added); err != nil {
+		return []client.Report{{Service: m.Name, Action: "start", Outcome: client.Broken, Reason: err.Error(), Began: time.Now(), Steps: []client.Step{}}}
+	}
+	return s.startAdded(added)
 }
 
 // reconceive is for an instance that has not begun: it waits with the new
@@ -223,12 +213,12 @@ func (s *Supervisor) resize(m *member) (parts []client.Report) {
 func (s *Supervisor) reconceive(i *instance) client.Report {
 	r := client.Report{Service: i.name, Action: "change", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}
 	s.stop(context.Background(), i, false)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.conceive(i); err != nil {
 		r.Outcome, r.Reason = client.Broken, err.Error()
 		return r
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.live(i)
 	return r
 }

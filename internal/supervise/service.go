@@ -3,7 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
-	"os"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +24,6 @@ type Service struct {
 	bound  *archivist // of the logs
 	bus    channel
 	of     *Supervisor // nil when it is alone
-	shares bool        // what is common with an instance before it
 	hub    *hub
 
 	hooks    *hooks
@@ -33,12 +32,13 @@ type Service struct {
 	beside   sync.WaitGroup // attempts, and the watch over each generation
 	exitCode atomic.Int32   // of the service
 
-	mu     sync.Mutex // the loop writes under it, others read under it
-	view   view
+	mu       sync.Mutex // the loop writes under it, others read under it
+	view     view
 	released bool
 
 	// Only the loop's.
 	planned   Config  // as the plan has it
+	stale     bool    // what was adopted is not what the plan says
 	adopted   bool    // generations of an earlier supervisor go on
 	forgetful bool    // what the next supervisor must know could not be written down
 	recipe    recipe  // of the next generation
@@ -86,7 +86,7 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 		return nil, err
 	}
 	s := &Service{
-		name: c.Name, dir: c.RuntimeDir, of: of, shares: shared != nil, planned: c, recipe: r,
+		name: c.Name, dir: c.RuntimeDir, of: of, planned: c, recipe: r,
 		bus: channel{newBus(), c.Name, false}, calls: make(chan call), ended: make(chan struct{}),
 	}
 	if of != nil {
@@ -121,15 +121,20 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 		s.number = max(s.number, old.Number)
 	}
 	s.first = s.number + 1
-	if shared != nil {
-		s.common = shared.hold()
-	} else if s.common, err = newCommon(s.estate().take(s.name+"/solo"), s); err != nil {
-		return nil, err
+	if shared == nil {
+		if shared, err = newCommon(origin{of, c.Name}); err != nil {
+			return nil, err
+		}
 	}
+	if !shared.hold() {
+		return nil, fmt.Errorf("cannot start %s: its sockets are being closed; try again", c.Name)
+	}
+	s.common = shared
 	if s.hub, err = openHub(c.RuntimeDir, s.estate(), s.name, s.common.sockets, s.bus.publish, s.asked); err != nil {
 		return nil, err
 	}
 	if len(alive) > 0 {
+		s.stale = !equal(old.Planned, c)
 		return s, s.adopt(old, alive)
 	}
 	if old != nil {
@@ -141,35 +146,7 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 }
 
 // estate is what the program that was executed before has left.
-func (s *Service) estate() *estate {
-	if s.of == nil {
-		return nil
-	}
-	return s.of.estate
-}
-
-// given is a socket that need not be opened, since this process was given it.
-func (s *Service) given(l Listen) *os.File {
-	if s.of == nil {
-		return nil
-	}
-	return s.of.given(s.name, l)
-}
-
-// opened and closed tell whoever supervises this supervisor.
-func (s *Service) opened(l Listen, f *os.File) {
-	if s.of != nil {
-		s.of.problem(s.of.upstream.store(storeName(s.name, l.Name, l.Addr), f))
-	}
-}
-
-func (s *Service) closed(l Listen) {
-	if s.of != nil {
-		s.of.upstream.forget(storeName(s.name, l.Name, l.Addr))
-	}
-}
-
-func (s *Service) stay() bool { return s.of != nil && s.of.upstream.there() }
+func (s *Service) estate() *estate { return origin{of: s.of}.estate() }
 
 // Close releases what New took. Run does so itself.
 func (s *Service) Close() error {

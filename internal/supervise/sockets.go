@@ -20,18 +20,10 @@ import (
 // told to open, others a generation has opened and handed over to be kept for the
 // next one. Safe for concurrent use.
 type sockets struct {
-	from source
+	from origin
 
 	mu   sync.Mutex
 	list []socket
-}
-
-// source is where sockets come from, and who else has them.
-type source interface {
-	given(Listen) *os.File   // one that is there already; nil when there is none
-	opened(Listen, *os.File) // by this supervisor, or given
-	closed(Listen)           // for good, though the service goes on
-	stay() bool              // the paths of unix sockets stay at the end, since somebody else has them
 }
 
 type socket struct {
@@ -144,6 +136,12 @@ func (s *sockets) join(name string, f *os.File, l Listen, by *generation) error 
 	}
 	defer ln.Close()
 	return s.add(name, f, ln.Addr(), l, by)
+}
+
+func (s *sockets) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.list, func(o socket) bool { return o.Name == name })
 }
 
 // each is all there is. The files stay theirs.

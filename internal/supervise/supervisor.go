@@ -69,19 +69,17 @@ func Open(p Plan) (_ *Supervisor, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
 	for _, m := range ordered {
-		added, err := s.add(m)
-		errs = append(errs, err)
-		if err == nil {
-			s.members = append(s.members, added)
-		}
+		s.members = append(s.members, s.add(m))
+	}
+	if err := s.conceiveAll(s.instances()); err != nil {
+		return nil, err
 	}
 	for _, name := range s.upstream.drop() {
 		lost = errors.Join(lost, fmt.Errorf("socket %q is no service's, and was closed", name))
 	}
 	s.warnings = errors.Join(lost, unread)
-	return s, errors.Join(errs...)
+	return s, nil
 }
 
 // given is a socket of this instance that is there already: left by the program
