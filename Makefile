@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 MODULES := . $(patsubst %/go.mod,%,$(wildcard contrib/*/go.mod examples/*/go.mod bench/go.mod))
 
-.PHONY: help build demo test soak bench bench-move fmt vet tidy clean modules
+.PHONY: help build demo test soak bench bench-move man fmt vet tidy clean modules
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,10 @@ bench: ## benchmarks against their targets; writes bench/RESULTS.md
 
 bench-move: ## 9500 live connections over 100 restarts against the record; writes bench/MOVE.md; about 15 minutes
 	$(GO) run ./bench/cmd/move -out bench/MOVE.md
+
+man: ## write docs/man and docs/openapi.json anew, from the commands and the routes
+	$(GO) test ./internal/cli -run TestManPages -update
+	$(GO) test ./internal/control -run TestOpenAPI -update
 
 fmt: ## format everything
 	gofmt -w $$(git ls-files '*.go')

@@ -45,7 +45,10 @@ func (c *cli) root() *cobra.Command {
 		Short: "Start, restart and stop a service without losing a request",
 		Long: `segue supervises a service and restarts it without losing a request: a new
 generation is started beside the old one, proves itself, takes over, and only
-then does the old one leave. When it fails on the way, the old one goes on.`,
+then does the old one leave. When it fails on the way, the old one goes on.
+
+Exit codes: 0 it is done, 1 it failed, 2 the command line makes no sense, 3 it was
+rolled back and everything is as before, 4 something had to be ended by force.`,
 		Example: `  segue run --listen web=:8080 -- ./shop     start a service and supervise it
   segue restart --binary ./shop-2            put another binary in its place
   segue status                               what runs`,
