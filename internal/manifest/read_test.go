@@ -375,4 +375,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
