@@ -35,6 +35,7 @@ func (s *Service) adopt(old *memory, alive []*generation) error {
 			return err
 		}
 		g.reaped = forget
+		g.output = s.logs.adopt(g.number, g.process.PID)
 		s.view.alive = append(s.view.alive, g)
 	}
 	s.first = alive[0].number

@@ -460,6 +460,36 @@ func TestLivingGenerationKeepsItsLog(t *testing.T) {
 	}
 }
 
+// TestAdoptedLog: what a generation that was adopted has left running keeps no lock
+// on its log when it has ended.
+func TestAdoptedLog(t *testing.T) {
+	l := newLogs(t)
+	before, err := l.open(1, "web", Logs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.Stdout = before.stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	before.log.Close() // the supervisor is killed
+	if n, pids := l.survivor(); n != 1 || fmt.Sprint(pids) != fmt.Sprint([]int{cmd.Process.Pid}) {
+		t.Fatalf("survivor %d %v", n, pids)
+	}
+	l.adopt(2, cmd.Process.Pid).end() // not that generation's
+	if n, _ := l.survivor(); n != 1 {
+		t.Error("the lock of another generation was taken away")
+	}
+	l.adopt(1, cmd.Process.Pid).end()
+	if n, _ := l.survivor(); n != 0 {
+		t.Error("the log is locked still")
+	}
+	l.adopt(1, 1<<30).end() // no such process
+}
+
 // TestFullDiskOfArchives: nothing is freed that is not archived, it is said once,
 // and it is tried again.
 func TestFullDiskOfArchives(t *testing.T) {

@@ -48,12 +48,24 @@ func (o *output) note(format string, args ...any) {
 	}
 }
 
+// adopt is the output of a generation that a supervisor has left, a process of
+// which is pid: with the log as that has it open, so that end can unlock it.
+func (l logs) adopt(generation, pid int) *output {
+	f, err := outputOf(pid)
+	if err != nil {
+		return &output{}
+	}
+	theirs, err := f.Stat()
+	if ours, bad := os.Stat(l.path(generation)); err != nil || bad != nil || !os.SameFile(theirs, ours) {
+		f.Close() // it goes elsewhere
+		return &output{}
+	}
+	return &output{log: f}
+}
+
 // end says that the generation has ended in order. What it may have left running
 // outside its process group is no generation.
 func (o *output) end() {
-	if o == nil { // of a generation that was adopted
-		return
-	}
 	if o.log != nil {
 		unlock(o.log)
 		o.log.Close()
