@@ -29,6 +29,11 @@ func (s *Service) adopt(old *memory, alive []*generation) error {
 	s.view.config = old.Recipe.Config
 	s.view.restarts, s.view.rolledBack, s.view.crashed, s.view.last = old.Restarts, old.RolledBack, old.Crashes, old.Report
 	for _, g := range alive {
+		if g.uid != os.Geteuid() {
+			if err := s.admit(g.uid, -1); err != nil {
+				return err
+			}
+		}
 		s.hub.add(g)
 		forget, err := offspring.start(func() (int, error) { return g.process.PID, nil })
 		if err != nil {
