@@ -296,8 +296,10 @@ func sum(action, service string, parts []client.Report) client.Report {
 }
 
 // RestartAll restarts every service that runs, one after the other in the order in
-// which they are started, and ends with the first that cannot be.
+// which they are started, and ends with the first that cannot be. It is what a
+// signal asks for, so systemd is told that it goes on.
 func (s *Supervisor) RestartAll(ctx context.Context) error {
+	defer s.upstream.reloading()()
 	s.mu.Lock()
 	members := slices.Clone(s.members)
 	s.mu.Unlock()

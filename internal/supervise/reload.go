@@ -19,6 +19,7 @@ import (
 // For a service, or when there is no file, Reload has the program read its
 // configuration again.
 func (s *Supervisor) Reload(ctx context.Context, service string) (client.Report, error) {
+	defer s.upstream.reloading()()
 	if service != "" || s.plan.Read == nil {
 		return s.each("reload", service, func(sv *Service) (client.Report, error) {
 			r := client.Report{Service: sv.name, Action: "reload", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}

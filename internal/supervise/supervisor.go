@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -63,6 +62,9 @@ func Open(p Plan) (_ *Supervisor, err error) {
 	if s.readers = -1; p.Readers != "" {
 		if _, s.readers, err = launch.Owner("", p.Readers); err != nil {
 			return nil, err
+		}
+		if err := passable(p.Dir); err != nil {
+			return nil, fmt.Errorf("cannot let group %s find the control API: %w", p.Readers, err)
 		}
 	}
 	ordered, err := p.order()
@@ -185,7 +187,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 func (s *Supervisor) hear(events <-chan client.Event) {
 	ready := false
 	for e := range events {
-		if e.Kind != client.EventState && e.Kind != client.EventDropped {
+		if e.Kind != client.EventState && e.Kind != client.EventReport && e.Kind != client.EventDropped {
 			continue
 		}
 		s.tell()
@@ -203,25 +205,11 @@ func (s *Supervisor) hear(events <-chan client.Event) {
 // line is the state of everything in one line, and whether every service that is
 // to be started serves, or is not going to by itself.
 func (s *Supervisor) line() (line string, settled bool) {
-	o := s.Overview()
-	counts := map[client.State]int{}
-	settled = true
-	for _, st := range o.Services {
-		counts[st.State]++
-		settled = settled && st.State != client.Starting && st.State != client.Waiting && st.State != client.BackingOff
-	}
-	line = strconv.Itoa(len(o.Services)) + " services:"
-	if len(o.Services) == 1 {
-		line = "1 service:"
-	}
-	sep := " "
-	for _, state := range []client.State{client.Serving, client.Restarting, client.Starting, client.Waiting, client.BackingOff, client.Stopping, client.Stopped, client.Failed} {
-		if n := counts[state]; n > 0 {
-			line += fmt.Sprintf("%s%d %s", sep, n, state)
-			sep = ", "
-		}
-	}
-	return line, settled
+	services := s.Overview().Services
+	settled = !slices.ContainsFunc(services, func(st client.Status) bool {
+		return st.State == client.Starting || st.State == client.Waiting || st.State == client.BackingOff
+	})
+	return summary(services), settled
 }
 
 // answers says whether the loop of every service does.
