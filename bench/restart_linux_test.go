@@ -50,7 +50,7 @@ func BenchmarkRestart(b *testing.B) {
 	b.Run("by=api", func(b *testing.B) {
 		s := supervised(b, segue)
 		s.measure(b, func() error {
-			report, err := client.New(s.socket).Restart(context.Background(), client.RestartRequest{}, nil)
+			report, err := client.New(s.socket).Restart(context.Background(), "", client.RestartRequest{}, nil)
 			if err == nil && report.Outcome != client.Done {
 				err = fmt.Errorf("the restart was %s: %s", report.Outcome, report.Reason)
 			}
@@ -107,11 +107,11 @@ func supervised(b *testing.B, segue string) *supervisor {
 		}
 	})
 	s.await(b, func(e client.Event) bool { return e.Kind == client.EventState && e.State == client.Serving })
-	status, err := client.New(s.socket).Status(context.Background())
+	all, err := client.New(s.socket).Overview(context.Background())
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.addr = status.Sockets[0].Addr
+	s.addr = all.Services[0].Sockets[0].Addr
 	return s
 }
 

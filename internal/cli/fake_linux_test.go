@@ -28,6 +28,8 @@ const (
 	passedNum = "FAKE_RESTARTS"
 )
 
+func init() { programs["fake"] = fake }
+
 // fake NAME is a supervisor without services: what it says of three of them is
 // made up, and so is what becomes of everything that it is asked for.
 func fake() {

@@ -22,22 +22,23 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-// TestMain makes programs of this test binary for the scripts: the command, a
-// service in several states of health, and a client.
+// programs are what this test binary is for the scripts: the command, a service in
+// several states of health, a client.
+var programs = map[string]func(){
+	"segue":   func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	"shop":    func() { serve("v1", nil) },
+	"shop-v2": func() { serve("v2", nil) },
+	"shop-crashes": func() {
+		fmt.Println("panic: no such table: orders")
+		os.Exit(7)
+	},
+	"shop-sick": func() { serve("sick", errors.New("the database is not there")) },
+	"stubborn":  stubborn,
+	"get":       get,
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){
-		"segue":   func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"shop":    func() { serve("v1", nil) },
-		"shop-v2": func() { serve("v2", nil) },
-		"shop-crashes": func() {
-			fmt.Println("panic: no such table: orders")
-			os.Exit(7)
-		},
-		"shop-sick": func() { serve("sick", errors.New("the database is not there")) },
-		"stubborn":  stubborn,
-		"get":       get,
-		"fake":      fake,
-	})
+	testscript.Main(leakChecked{m}, programs)
 }
 
 type leakChecked struct{ m *testing.M }

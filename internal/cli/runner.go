@@ -55,11 +55,12 @@ type runner struct {
 func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *runner {
 	r := &runner{supervisor: supervisor, plan: plan, screen: newScreen(c.stderr, "segue | ")}
 	r.stdout = r.screen.over(c.stdout)
-	r.printer = &textPrinter{screen: r.screen, all: true}
+	several := len(plan.Services) > 1 || plan.Services[0].Instances > 1
+	r.printer = &textPrinter{screen: r.screen, all: true, several: several}
 	if c.json {
 		r.printer = newJSONPrinter(c.stderr)
 	} else {
-		r.label = isTerminal(c.stdout) || len(plan.Services) > 1 || plan.Services[0].Instances > 1
+		r.label = isTerminal(c.stdout) || several
 	}
 	return r
 }

@@ -59,7 +59,7 @@ func (s *stage) watch(living []client.Generation) {
 	for _, g := range living {
 		s.pids = append(s.pids, g.PID)
 	}
-	client.New(s.api()).Events(context.Background(), func(e client.Event) error {
+	client.New(s.api()).Events(context.Background(), "", func(e client.Event) error {
 		switch {
 		case e.Kind == client.EventExit:
 			s.pids = slices.DeleteFunc(s.pids, func(pid int) bool { return pid == e.PID })
