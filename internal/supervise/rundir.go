@@ -76,6 +76,21 @@ func openHome(name, dir string, left *os.File) (*home, error) {
 	return &home{dir, f}, nil
 }
 
+// passable lets other users through dir, and through those above it that are ours,
+// to what is theirs. They see no names.
+func passable(dir string) error {
+	for {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o011 == 0o011 || !ours(info) {
+			return err
+		}
+		if err := os.Chmod(dir, info.Mode().Perm()|0o011); err != nil {
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 // check says whether the directory is still there with this supervisor's lock: a
 // generation that is started now looks for its sockets in it, and could not say
 // that it is ready.

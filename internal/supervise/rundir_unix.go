@@ -28,6 +28,11 @@ func inode(info os.FileInfo) string {
 	return ""
 }
 
+func ours(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
 // unlock is for every process that has the open file.
 func unlock(f *os.File) { unix.Flock(int(f.Fd()), unix.LOCK_UN) }
 

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,12 +21,17 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		return nil, err
 	}
 	config := r.Config
-	uid, _, err := launch.Owner(config.User, config.Group)
+	uid, gid, err := launch.Owner(config.User, config.Group)
 	if err != nil {
 		return nil, err
 	}
 	if uid < 0 {
 		uid = os.Geteuid()
+	}
+	if uid != os.Geteuid() {
+		if err := s.admit(uid, gid); err != nil {
+			return nil, err
+		}
 	}
 	r.Mark = ""
 	if r.file, err = openExecutable(r.Program); err == nil {
@@ -88,6 +94,16 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		s.beside.Go(func() { s.presume(g) })
 	}
 	return g, nil
+}
+
+// admit lets the processes of another user find the sockets of this service, which
+// are theirs from now on.
+func (s *Service) admit(uid, gid int) error {
+	err := errors.Join(passable(s.dir), s.hub.control.Chown(uid, gid), s.hub.notify.Chown(uid, gid))
+	if err != nil {
+		return fmt.Errorf("cannot let user %d find the sockets of %s: %w", uid, s.name, err)
+	}
+	return nil
 }
 
 // spec is what is to happen between the supervisor and the program.
