@@ -90,14 +90,14 @@ func (c *cli) complain(err error) {
 }
 
 // explain finds the hint of an error. Errors of this module end with what to do
-// after the last semicolon.
+// after the last semicolon; those of several lines have it in each, where it stays.
 func explain(err error) *client.Error {
 	var told *client.Error
 	if errors.As(err, &told) && told.Hint != "" {
 		return told
 	}
 	text := err.Error()
-	if i := strings.LastIndex(text, "; "); i > 0 && !strings.Contains(text[i:], "\n") {
+	if i := strings.LastIndex(text, "; "); i > 0 && !strings.Contains(text, "\n") {
 		return &client.Error{Message: text[:i], Hint: text[i+2:]}
 	}
 	return &client.Error{Message: text}

@@ -32,14 +32,15 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 // explain makes a [client.Error] of any error. Errors of this module end with
-// what to do after the last semicolon.
+// what to do after the last semicolon; those of several lines have it in each, where
+// it stays.
 func explain(err error) *client.Error {
 	var told *client.Error
 	if errors.As(err, &told) {
 		return told
 	}
 	text := err.Error()
-	if i := strings.LastIndex(text, "; "); i > 0 {
+	if i := strings.LastIndex(text, "; "); i > 0 && !strings.Contains(text, "\n") {
 		return &client.Error{Message: text[:i], Hint: text[i+2:]}
 	}
 	return &client.Error{Message: text}

@@ -100,7 +100,7 @@ func (r *reader) document(data []byte) *yaml.Node {
 	var n, more yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	err := decoder.Decode(&n)
-	if errors.Is(err, io.EOF) || err == nil && (n.Kind == 0 || len(n.Content) == 0) {
+	if errors.Is(err, io.EOF) || err == nil && (len(n.Content) == 0 || n.Content[0].Tag == "!!null") {
 		r.bad(whole, "`segue init --force` writes one to begin with", "the file is empty")
 		return nil
 	}
