@@ -32,7 +32,7 @@ type generation struct {
 	recipe   recipe
 	uid      int // of its processes
 	started  time.Time
-	process  *handover.Process
+	process  process
 	reaped   func()        // due when it has ended
 	budget   time.Duration // for its drain
 	journal  *os.File      // what it has in flight while it is not proven; may be nil
@@ -53,8 +53,8 @@ type generation struct {
 	hurryOnce sync.Once
 
 	mu      sync.Mutex
-	link    *handover.Link
-	pid     int // at the other end of link
+	link    link // nil when it does not speak the control wire
+	pid     int  // at the other end of link
 	role    client.Role
 	status  string
 	sockets []string      // that it serves
@@ -79,7 +79,7 @@ func (g *generation) Err() error             { return g.watchdog.explain(g.proce
 
 func (g *generation) Steerable() bool { return g.wire() != nil }
 
-func (g *generation) wire() *handover.Link {
+func (g *generation) wire() link {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.link
@@ -102,7 +102,7 @@ func (g *generation) call(ctx context.Context, v handover.Verb, f handover.Field
 func (g *generation) becomesReady() { g.readyOnce.Do(func() { close(g.ready) }) }
 
 // attach makes l, which leads to process pid, its control link.
-func (g *generation) attach(l *handover.Link, pid int) {
+func (g *generation) attach(l link, pid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.link == nil {

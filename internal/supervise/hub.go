@@ -187,7 +187,7 @@ type caller struct {
 	g    *generation
 	pid  int
 	made sync.WaitGroup
-	link *handover.Link // set when made is done
+	link link // set when made is done
 }
 
 func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields, error) {
@@ -228,25 +228,30 @@ func (h *hub) receive() {
 		if err != nil && !errors.Is(err, handover.ErrMalformed) {
 			return
 		}
-		g := h.find(n.PID)
-		switch {
-		case g == nil && h.ended(n.PID):
-		case n.PID == os.Getpid() && h.settling.Load() > 0: // a barrier of settle
-		case g == nil || n.UID != g.uid:
-			h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
-		case err != nil:
-			h.problem("generation %d: %v", g.number, err)
-		default:
-			if s, ok := n.Values["STATUS"]; ok {
-				h.publish(g.say(s))
-			}
-			if n.Values["READY"] == "1" {
-				g.becomesReady()
-			}
-			if what, ok := n.Values["WATCHDOG"]; ok {
-				g.watchdog.hear(what)
-			}
-		}
+		h.hear(n, err)
 		n.Processed()
+	}
+}
+
+// hear acts upon a notification, or upon err, which is why it cannot be read.
+func (h *hub) hear(n handover.Notification, err error) {
+	g := h.find(n.PID)
+	switch {
+	case g == nil && h.ended(n.PID):
+	case n.PID == os.Getpid() && h.settling.Load() > 0: // a barrier of settle
+	case g == nil || n.UID != g.uid:
+		h.problem("ignored a notification of process %d of user %d: it is not a generation of this service", n.PID, n.UID)
+	case err != nil:
+		h.problem("generation %d: %v", g.number, err)
+	default:
+		if s, ok := n.Values["STATUS"]; ok {
+			h.publish(g.say(s))
+		}
+		if n.Values["READY"] == "1" {
+			g.becomesReady()
+		}
+		if what, ok := n.Values["WATCHDOG"]; ok {
+			g.watchdog.hear(what)
+		}
 	}
 }

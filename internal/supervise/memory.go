@@ -127,7 +127,7 @@ func (m *memory) alive() bool {
 
 func (r relic) generation(p *handover.Process) *generation {
 	g := newGeneration(r.Number, r.Recipe, r.UID, r.Started)
-	g.process, g.role, g.served, g.sockets = p, r.Role, r.Served, r.Sockets
+	g.process, g.role, g.served, g.sockets = processOf(p), r.Role, r.Served, r.Sockets
 	g.output = &output{} // its own are all there are
 	if r.Role != client.RoleStarting {
 		g.becomesReady()

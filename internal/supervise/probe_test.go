@@ -57,7 +57,7 @@ func TestHeld(t *testing.T) {
 // and what has failed is asked at once.
 func TestCommandProbeIsNotRunTooOften(t *testing.T) {
 	dir := t.TempDir()
-	g := &generation{number: 3, process: &handover.Process{PID: 42}, recipe: recipe{Config: Config{Dir: dir}}}
+	g := &generation{number: 3, process: process{PID: 42}, recipe: recipe{Config: Config{Dir: dir}}}
 	ask := func() error {
 		return g.execute(t.Context(), 0, []string{"sh", "-c", `echo $SEGUE_GENERATION $SEGUE_PROBE_PID $SEGUE_SOCKET_WEB >>runs; test -f ok`}, []string{"SEGUE_SOCKET_WEB=127.0.0.1:80"})
 	}

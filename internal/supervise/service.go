@@ -10,6 +10,7 @@ import (
 
 	"github.com/segue-go/segue/client"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/launch"
 )
 
 // Service is one supervised service. The goroutine of Run owns its state; other
@@ -26,6 +27,7 @@ type Service struct {
 	of     *Supervisor // nil when it is alone
 	hub    *hub
 
+	start    func(launch.Spec, handover.Command) (process, error)
 	hooks    *hooks
 	calls    chan call      // to the loop
 	ended    chan struct{}  // closed when the loop has
@@ -86,7 +88,7 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 		return nil, err
 	}
 	s := &Service{
-		name: c.Name, dir: c.RuntimeDir, of: of, planned: c, recipe: r,
+		name: c.Name, dir: c.RuntimeDir, of: of, planned: c, recipe: r, start: launched,
 		bus: channel{newBus(), c.Name, false}, calls: make(chan call), ended: make(chan struct{}),
 	}
 	if of != nil {

@@ -67,7 +67,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		command.Solo, command.Journal, command.Generation, command.Control = s.common.solo, g.journal, g.number, s.hub.control.Path()
 	}
 	g.reaped, err = offspring.start(func() (pid int, err error) {
-		if g.process, err = spec.Start(command); err != nil {
+		if g.process, err = s.start(spec, command); err != nil {
 			return 0, err
 		}
 		return g.process.PID, nil
