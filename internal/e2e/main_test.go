@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("E2E_DIR"); dir != "" {
 		os.Exit(service(dir))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { remove(); os.Exit(code) }))
 }
 
 func service(dir string) int {

@@ -14,16 +14,6 @@ import (
 	"github.com/segue-go/segue/internal/testproc"
 )
 
-// command builds the segue command.
-func command(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "segue")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/segue-go/segue/cmd/segue").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the command: %v\n%s", err, out)
-	}
-	return path
-}
-
 // TestPID1 runs `segue run` as the first process of a pid namespace, as in a
 // container: it reaps orphans, passes on what ends it, and its exit status is
 // the service's.
@@ -78,15 +68,7 @@ func TestPID1(t *testing.T) {
 			t.Fatal(err)
 		}
 		testproc.Until(t, "the service runs", func() bool { _, err := os.Stat(filepath.Join(dir, "up")); return err == nil })
-		inside, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		first, err := strconv.Atoi(strings.TrimSpace(string(inside)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(first, syscall.SIGTERM); err != nil {
+		if err := syscall.Kill(firstChild(t, cmd.Process.Pid), syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		cmd.Wait()
@@ -94,4 +76,62 @@ func TestPID1(t *testing.T) {
 			t.Errorf("the service was not asked to leave: %v", err)
 		}
 	})
+}
+
+// TestFleetAsPID1: several services under the first process of a pid namespace. A
+// restart loses nothing, and TERM ends them all in order.
+func TestFleetAsPID1(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: a pid namespace needs root")
+	}
+	f := newFleet(t)
+	f.api = filepath.Join(f.dir, "run", "fleet", "api.sock")
+	out, err := os.Create(f.output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command("unshare", "--fork", "--pid", "--mount-proc", "--kill-child", f.segue, "run", "--file", f.file)
+	cmd.Env = append(os.Environ(), "SEGUE_RUNTIME_DIR="+filepath.Join(f.dir, "run"), quick)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() }) // of what a failure left
+	f.serve(1)
+	run := f.traffic()
+	before := f.pids()
+	first := firstChild(t, cmd.Process.Pid)
+	if err := syscall.Kill(first, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	testproc.Until(t, "the signal has brought new processes", func() bool { now := f.pids(); return now[0] != before[0] && now[1] != before[1] })
+	f.serve(1)
+	f.flow(run)
+	if err := f.account(run).Err(); err != nil {
+		t.Error(err)
+	}
+	if err := syscall.Kill(first, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if data, err := os.ReadFile(f.output()); err != nil || strings.Contains(string(data), "DATA RACE") {
+		t.Errorf("%v: %s", err, data)
+	}
+}
+
+// firstChild is the child that a process has.
+func firstChild(t *testing.T, pid int) int {
+	t.Helper()
+	inside, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := strconv.Atoi(strings.TrimSpace(string(inside)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first
 }
