@@ -123,3 +123,26 @@ func TestWriterErrorOfLogs(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTheOnlyService is what "" means; with several it is refused here.
+func TestTheOnlyService(t *testing.T) {
+	for overview, want := range map[string]string{
+		`{"name":"shop","services":[{"service":"web"}]}`:                       "asked POST /v1/services/web/rollback",
+		`{"name":"shop","services":[{"service":"web.1"},{"service":"web.2"}]}`: "asked POST /v1/services/web/rollback",
+		`{"name":"shop","services":[{"service":"a b/c"}]}`:                     "asked POST /v1/services/a%20b%2Fc/rollback",
+		`{"name":"shop","services":[{"service":"web"},{"service":"worker"}]}`:  "shop has several services: web, worker; say which one",
+		`{"name":"shop"}`: "shop has no service",
+	} {
+		_, err := New(supervisor(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				io.WriteString(w, overview)
+				return
+			}
+			w.WriteHeader(http.StatusConflict)
+			fmt.Fprintf(w, `{"error":"asked %s %s"}`, r.Method, r.URL.EscapedPath())
+		})).Rollback(t.Context(), "", nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", overview, err, want)
+		}
+	}
+}

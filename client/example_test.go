@@ -83,6 +83,80 @@ func ExampleClient_Stop() {
 	// Output: done after 12 requests
 }
 
+func ExampleClient_Rollback() {
+	socket, stop := supervisor("POST /v1/services/web/rollback", `{"kind":"report","report":{"service":"web","action":"rollback","outcome":"done","to":{"number":5,"binary":"/srv/shop-1"}}}`)
+	defer stop()
+
+	report, err := client.New(socket).Rollback(context.Background(), "web", nil)
+	if err != nil {
+		log.Fatal(err) // there is nothing to go back to, for one
+	}
+	fmt.Println(report.Outcome+":", report.Service, "runs", report.To.Binary, "again")
+	// Output: done: web runs /srv/shop-1 again
+}
+
+func ExampleClient_Start() {
+	socket, stop := supervisor("POST /v1/services/worker/start", `{"error":"cannot start worker: it runs","hint":"restart it"}`)
+	defer stop()
+
+	_, err := client.New(socket).Start(context.Background(), "worker", nil)
+	var refused *client.Error
+	if errors.As(err, &refused) {
+		fmt.Println(refused.Message)
+		fmt.Println(refused.Hint)
+	}
+	// Output:
+	// cannot start worker: it runs
+	// restart it
+}
+
+func ExampleClient_Reload() {
+	socket, stop := supervisor("POST /v1/reload", `{"kind":"report","report":{"action":"reload","outcome":"done","parts":[{"service":"web","action":"restart","outcome":"done"}],"unchanged":["db"]}}`)
+	defer stop()
+
+	report, err := client.New(socket).Reload(context.Background(), "", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range report.Parts {
+		fmt.Println(p.Service, p.Action, p.Outcome)
+	}
+	fmt.Println("unchanged:", report.Unchanged)
+	// Output:
+	// web restart done
+	// unchanged: [db]
+}
+
+func ExampleClient_Upgrade() {
+	// Nobody supervises anything here; a supervisor that does would answer again
+	// within a moment, from the same process.
+	version, err := client.New("/run/segue/shop/api.sock").Upgrade(context.Background(), client.UpgradeRequest{Binary: "/usr/local/bin/segue"}, nil)
+	if err != nil {
+		fmt.Println("not upgraded:", errors.Is(err, client.ErrNotRunning))
+		return
+	}
+	fmt.Println("the supervisor is", version.Version)
+	// Output: not upgraded: true
+}
+
+func ExampleClient_Version() {
+	socket, stop := supervisor("GET /v1/version", `{"version":"v1.4.0","api":1}`)
+	defer stop()
+
+	v, err := client.New(socket).Version(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(v.Version, v.API == client.APIVersion)
+	// Output: v1.4.0 true
+}
+
+func ExampleOverview_Names() {
+	all := client.Overview{Services: []client.Status{{Service: "db"}, {Service: "web.1"}, {Service: "web.2"}}}
+	fmt.Println(all.Names(), len(all.Of("web")))
+	// Output: [db web] 2
+}
+
 func ExampleClient_Events() {
 	socket, stop := supervisor("GET /v1/events", `{"kind":"state","state":"serving"}
 {"kind":"exit","generation":3,"text":"exited with status 2"}
