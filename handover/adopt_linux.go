@@ -15,18 +15,22 @@ import (
 // machine: field 22 of /proc/pid/stat (proc(5)). It stays what it is when the process
 // executes another program. [ErrProcessGone] when there is no such process.
 func StartTime(pid int) (uint64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return 0, fmt.Errorf("cannot tell when process %d was started: %w", pid, ErrProcessGone)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot tell when process %d was started: %w; /proc must be mounted", pid, err)
-	}
-	started, err := startTime(string(data))
+	t, err := startOf(pid)
 	if err != nil {
 		return 0, fmt.Errorf("cannot tell when process %d was started: %w", pid, err)
 	}
-	return started, nil
+	return t, nil
+}
+
+func startOf(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
+		return 0, ErrProcessGone
+	case err != nil:
+		return 0, err
+	}
+	return startTime(string(data))
 }
 
 // startTime reads the line. The program's name stands in parentheses, and may have
@@ -81,16 +85,14 @@ func find(pid int, started uint64) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.WithHandle(func(uintptr) {}); err != nil {
-		p.Release()
-		if errors.Is(err, os.ErrProcessDone) {
-			return nil, ErrProcessGone
-		}
-		return nil, fmt.Errorf("%w; a pidfd is needed: Linux 5.4 or later, and a free descriptor", err)
-	}
-	now, err := StartTime(pid)
+	now, err := startOf(pid)
 	if err == nil && now != started {
 		err = fmt.Errorf("%w: the number is another process's, which was started at %d and not at %d", ErrProcessGone, now, started)
+	}
+	if err == nil {
+		if err = p.WithHandle(func(uintptr) {}); err != nil {
+			err = fmt.Errorf("%w; a pidfd is needed: Linux 5.4 or later, and a free descriptor", err)
+		}
 	}
 	if err != nil {
 		p.Release()

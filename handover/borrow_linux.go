@@ -46,49 +46,42 @@ func Borrow(pid int, started uint64, name func(net.Addr) string) (all []Socket, 
 			continue // closed meanwhile, or of no interest
 		}
 		seen[link] = true
-		var f *os.File
-		var failed error
-		err = process.WithHandle(func(pidfd uintptr) { f, failed = borrowFile(int(pidfd), fd) })
-		if err = errors.Join(err, failed); err != nil {
+		f, err := borrowFile(process, fd)
+		if errors.Is(err, unix.EBADF) {
+			continue // closed meanwhile
+		}
+		if err != nil {
 			return all, err
 		}
-		addr := listeningAt(f)
-		if addr == nil {
-			closeFile(f)
+		n := ""
+		if addr := listeningAt(f); addr != nil {
+			n = name(addr)
+		}
+		if n == "" {
+			f.Close()
 			continue
 		}
-		if n := name(addr); n != "" {
-			all = append(all, Socket{Name: n, File: f})
-		} else {
-			f.Close()
-		}
+		all = append(all, Socket{Name: n, File: f})
 	}
 	return all, nil
 }
 
-// borrowFile is nil when it was closed meanwhile.
-func borrowFile(pidfd, fd int) (*os.File, error) {
-	mine, err := unix.PidfdGetfd(pidfd, fd, 0)
-	switch {
-	case errors.Is(err, unix.EBADF):
-		return nil, nil
-	case errors.Is(err, unix.ESRCH):
-		return nil, ErrProcessGone
-	case err != nil:
-		return nil, os.NewSyscallError("pidfd_getfd", err)
+func borrowFile(process *os.Process, fd int) (*os.File, error) {
+	var mine int
+	var failed error
+	err := process.WithHandle(func(pidfd uintptr) { mine, failed = unix.PidfdGetfd(int(pidfd), fd, 0) })
+	if errors.Is(failed, unix.ESRCH) {
+		failed = ErrProcessGone
+	}
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
 	}
 	return os.NewFile(uintptr(mine), "borrowed"), nil
 }
 
-func closeFile(f *os.File) {
-	if f != nil {
-		f.Close()
-	}
-}
-
 // listeningAt is nil when f is not a stream socket that listens, by TCP or a unix path.
 func listeningAt(f *os.File) (addr net.Addr) {
-	if f == nil || checkListening(f) != nil {
+	if checkListening(f) != nil {
 		return nil
 	}
 	raw, err := f.SyscallConn()

@@ -275,21 +275,15 @@ func (l *Link) answer(m message, files []*os.File, before, done chan struct{}) {
 	var given []*os.File
 	defer func() { Request{Files: given}.Close() }()
 	f, err := l.handle(l.ctx, Request{Verb: m.Do, Fields: m.Fields, Files: files, answer: &given})
-	if err == nil && len(given) > maxPacketFiles {
-		err = fmt.Errorf("%s was done, but its answer is lost: it has %d descriptors, at most %d travel with one message", m.Do, len(given), maxPacketFiles)
-	}
 	a := message{ID: m.ID, Fields: f}
+	with := given
 	if err != nil {
-		a.Err = errorText(err.Error())
-	} else if len(given) > 0 {
-		if err = l.send(a, given); err == nil {
-			return
-		}
-		a = message{ID: m.ID, Err: errorText(err.Error())}
+		a.Err, with = errorText(err.Error()), nil
 	}
-	if _, err := a.encode(); err != nil {
-		// The answer cannot be written down: the caller must not wait for ever.
-		a = message{ID: m.ID, Err: fmt.Sprintf("%s was done, but its answer is lost: %v", m.Do, err)}
+	if err := l.send(a, with); err != nil && !errors.Is(err, ErrLinkClosed) {
+		// It cannot be written down, or has too many descriptors: the caller must not
+		// wait for ever. A failure of this too is the end of the link, which the reader
+		// notices.
+		l.send(message{ID: m.ID, Err: errorText(fmt.Sprintf("%s was done, but its answer is lost: %v", m.Do, err))}, nil)
 	}
-	l.send(a, nil) // a failure to is the end of the link, which the reader notices
 }

@@ -199,10 +199,10 @@ func (p *Process) wait(await func() (*os.ProcessState, error)) {
 	default:
 		p.state, p.err = state, exitError{&exec.ExitError{ProcessState: state}}
 	}
-	close(p.done)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handle.Release()
+	close(p.done)
 }
 
 // exitOf waits for a child.
