@@ -90,21 +90,27 @@ func TestArchivistKilled(t *testing.T) {
 	t.Logf("TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	l := newLogs(t)
-	const lines = 300_000
+	const lines = 500_000
 	child := writes(t, l, 1, lines)
 	kills, unfinished := 0, 0
-	for range 40 {
+	for ; kills < 40; kills++ {
 		cmd := archivistProcess(t, l.dir)
+		more := len(l.record(1).archives) + random.IntN(3)
+		testproc.Until(t, "it has done so much", func() bool {
+			return len(l.record(1).archives) >= more || l.size(1)-l.record(1).archived() <= small.Size
+		})
 		time.Sleep(time.Duration(random.IntN(15_000)) * time.Microsecond) // the point of the kill
 		cmd.Process.Signal(syscall.SIGKILL)
 		cmd.Wait()
-		kills++
 		if _, err := os.Stat(l.unfinished(1)); err == nil {
 			unfinished++
 		}
 	}
 	child.Wait()
-	t.Logf("%d of %d kills left an archive unfinished, %d are complete", unfinished, kills, len(l.record(1).archives))
+	done := len(l.record(1).archives)
+	if t.Logf("%d of %d kills left an archive unfinished, %d are complete", unfinished, kills, done); unfinished == 0 || done == 0 {
+		t.Error("the kills had no point")
+	}
 	a := newArchive(t, l, small)
 	l.repair()
 	a.look(t.Context())
