@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -75,6 +76,9 @@ func (u unit) main() int {
 // signal is for a process of the unit.
 func (u unit) signal(pid int, sig syscall.Signal) {
 	u.t.Helper()
+	if pid <= 1 {
+		u.t.Fatalf("there is no process: %d", pid)
+	}
 	if out, err := u.s.Try("kill", "-"+strconv.Itoa(int(sig)), strconv.Itoa(pid)); err != nil {
 		u.t.Fatalf("kill %d: %v\n%s", pid, err, out)
 	}
@@ -259,7 +263,7 @@ func TestFleetSupervisorDies(t *testing.T) {
 
 // TestFleetStop: whatever state the supervisor is in, a stop leaves nothing.
 func TestFleetStop(t *testing.T) {
-	u := install(t, testproc.BootSystemd(t, tools), "TimeoutStopSec=2\n")
+	u := install(t, testproc.BootSystemd(t, tools), "TimeoutStopSec=1\n")
 	u.s.Ctl("start", fleetUnit)
 	// A process that has left the group of its service is nobody's but systemd's.
 	if out, err := u.s.Try("sh", "-c", "echo 0 >/sys/fs/cgroup/system.slice/fleet.service/cgroup.procs; setsid sleep 1000 >/dev/null 2>&1 </dev/null &"); err != nil {
@@ -268,19 +272,35 @@ func TestFleetStop(t *testing.T) {
 	testproc.Until(t, "the escaped process is there", func() bool { return len(u.s.Left(fleetUnit)) == 4 })
 	u.stop("success")
 
+	// A service that takes longer than systemd waits.
 	u.s.Ctl("start", fleetUnit)
-	u.signal(u.main(), syscall.SIGSTOP) // it cannot end its services
+	u.keepBusy()
 	u.stop("timeout")
-	u.s.Ctl("reset-failed")
 
+	// A supervisor that dies while it stops.
+	u.s.Ctl("reset-failed")
 	u.s.Ctl("start", fleetUnit)
-	u.signal(u.main(), syscall.SIGSTOP)
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); u.s.Try("systemctl", "stop", fleetUnit) }()
+	u.keepBusy()
+	u.s.Ctl("stop", "--no-block", fleetUnit)
 	testproc.Until(t, "the unit is told to stop", func() bool { return u.s.Property(fleetUnit, "ActiveState") == "deactivating" })
-	u.signal(u.main(), syscall.SIGKILL) // a crash while it stops
-	<-stopped
+	u.signal(u.main(), syscall.SIGKILL)
 	u.stop("signal")
+}
+
+// keepBusy has a request in flight that does not end.
+func (f *fleet) keepBusy() {
+	f.t.Helper()
+	conn, err := net.Dial("tcp", f.addrs["web"])
+	if err == nil {
+		f.t.Cleanup(func() { conn.Close() })
+		_, err = io.WriteString(conn, "POST /upload HTTP/1.1\r\nHost: e2e\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+	}
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1)) // "100 Continue": the handler waits for the rest
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // TestFleetSockets: systemd opens the sockets, and the first client starts it all.
