@@ -12,5 +12,6 @@
 //
 // A command is a file, cmd_NAME.go: its flags, and what it asks of the
 // supervisor. What is on the screen is made in screen.go (where lines go),
-// progress.go (events), report.go and status.go (tables).
+// progress.go (events), report.go and status.go (tables), watch.go (a table that
+// changes).
 package cli

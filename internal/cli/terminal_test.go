@@ -123,3 +123,58 @@ func TestTerminal(t *testing.T) {
 		t.Error("colour in spite of NO_COLOR")
 	}
 }
+
+// TestWatch looks at `segue status --watch` on a terminal: the state is drawn
+// anew when something happens, and is left there at the end.
+func TestWatch(t *testing.T) {
+	dir, err := os.MkdirTemp("", "segue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	env := append(os.Environ(), "SEGUE_RUNTIME_DIR="+dir, "GORACE=atexit_sleep_ms=0", "NO_COLOR=1", "TERM=xterm")
+	segue := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("segue", args...)
+		cmd.Env = env
+		return cmd
+	}
+	supervisor := exec.Command("fake", "shop")
+	supervisor.Env = env
+	if err := supervisor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { segue("stop").Run(); supervisor.Wait() }()
+	for late := time.Now().Add(patience); segue("status").Run() != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the supervisor does not answer")
+		}
+	}
+
+	master, slave := openTerminal(t)
+	watch := segue("status", "--watch")
+	watch.Stdin, watch.Stdout, watch.Stderr = slave, slave, slave
+	watch.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	d := &display{more: make(chan struct{}, 1)}
+	read := make(chan struct{})
+	go func() { io.Copy(d, master); close(read) }()
+	defer func() { master.Close(); <-read }()
+
+	d.expect(t, `\x1b\[\?1049h\x1b\[\?7l\x1b\[\?25l\x1b\[Hshop: supervisor pid \d+`)
+	d.expect(t, `^db +serving +\S+ +1 +1001 +0 +db 127\.0\.0\.1:8080\x1b\[K\r?$`)
+	if err := segue("restart", "db").Run(); err != nil {
+		t.Fatal(err)
+	}
+	d.expect(t, `^db +serving +\S+ +2 +1002 +1 +db 127\.0\.0\.1:8080\x1b\[K\r?$`)
+	if _, err := io.WriteString(master, "\x03"); err != nil { // Ctrl-C
+		t.Fatal(err)
+	}
+	d.expect(t, `\x1b\[\?25h\x1b\[\?7h\x1b\[\?1049lshop: supervisor pid \d+`)
+	d.expect(t, `^db +serving +\S+ +2 +1002 +1 +db 127\.0\.0\.1:8080\r?$`)
+	if err := watch.Wait(); err != nil {
+		t.Errorf("it ended with %v:\n%s", err, d)
+	}
+}

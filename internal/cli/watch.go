@@ -73,7 +73,7 @@ func (b *board) draw(lines []string) {
 	if most := b.height(); len(lines) > most {
 		lines = lines[:most]
 	}
-	fmt.Fprintf(b.w, "\x1b[H%s\x1b[K\x1b[J", strings.Join(lines, "\x1b[K\r\n"))
+	fmt.Fprintf(b.w, "\x1b[H%s\x1b[K\x1b[J", strings.Join(lines, "\x1b[K\n"))
 }
 
 // close leaves the last state on the terminal.
