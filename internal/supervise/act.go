@@ -220,6 +220,9 @@ func (s *Supervisor) stop(ctx context.Context, i *instance, byHand bool) client.
 	l.cancel()
 	select {
 	case <-l.done:
+		if !byHand { // it is not wanted any more: one that is called so later is another one
+			forget(l.service.dir)
+		}
 	case <-ctx.Done():
 	}
 	return report

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,6 +43,9 @@ func service() int {
 	after, _ := strconv.Atoi(os.Getenv("FAULT_AFTER"))
 	fault, arg, _ := strings.Cut(os.Getenv("TEST_SERVICE"), ":")
 	only, _ := strconv.Atoi(os.Getenv("FAULT_ONLY"))
+	if in := os.Getenv("FAULT_INSTANCE"); in != "" && in != filepath.Base(filepath.Dir(os.Getenv("SEGUE_CONTROL"))) {
+		fault = "none"
+	}
 	if generation <= after || only != 0 && generation != only {
 		fault = "none"
 	}

@@ -147,8 +147,8 @@ func (s *Supervisor) startAdded(all []*instance) (parts []client.Report) {
 }
 
 // change gives a member another configuration, one instance after the other. When
-// the first that is tried is rolled back, the others are left alone, and the
-// member's configuration is as before: the next reload tries again.
+// one is rolled back those before it go back as well, and the member's
+// configuration is as before: the next reload tries again.
 func (s *Supervisor) change(m *member, wanted Member) (parts []client.Report) {
 	before := m.Member
 	s.mu.Lock()
@@ -176,13 +176,7 @@ func (s *Supervisor) change(m *member, wanted Member) (parts []client.Report) {
 			}
 			parts = append(parts, report)
 			if report.Outcome != client.Done {
-				s.mu.Lock()
-				m.Member = before
-				s.mu.Unlock()
-				if shared != nil {
-					shared.sockets.retain(before.Listen)
-				}
-				return parts
+				return append(parts, s.changeBack(m, before, instances[:n], parts)...)
 			}
 		}
 	}
@@ -190,6 +184,27 @@ func (s *Supervisor) change(m *member, wanted Member) (parts []client.Report) {
 		shared.sockets.retain(wanted.Listen)
 	}
 	return append(parts, s.resize(m)...)
+}
+
+// changeBack undoes what change has done to some of the instances.
+func (s *Supervisor) changeBack(m *member, before Member, changed []*instance, done []client.Report) (parts []client.Report) {
+	s.mu.Lock()
+	m.Member = before
+	s.mu.Unlock()
+	for _, i := range slices.Backward(changed) {
+		service, err := s.running(i)
+		if err != nil {
+			continue
+		}
+		if back, undone := service.undo(done); undone {
+			parts = append(parts, back)
+		}
+		service.do(func() error { service.planned = s.config(i, before); service.remember(); return nil })
+	}
+	if shared := s.sharedBy(m); shared != nil {
+		shared.sockets.retain(before.Listen)
+	}
+	return parts
 }
 
 // resize makes the number of instances what the member says.
