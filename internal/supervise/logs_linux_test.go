@@ -197,6 +197,28 @@ func TestKilledBeforeTheHole(t *testing.T) {
 	read.complete(20_000)
 }
 
+// TestNothingIsFreedBeforeItsArchiveHasItsName.
+func TestNothingIsFreedBeforeItsArchiveHasItsName(t *testing.T) {
+	l := newLogs(t)
+	writes(t, l, 1, 20_000).Wait()
+	f, err := os.OpenFile(l.path(1), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const to = 500_000
+	if err := os.Mkdir(l.archivePath(1, 0, to, small), 0o700); err != nil { // in the way of the name
+		t.Fatal(err)
+	}
+	before := onDisk(t, l.path(1))
+	if err := l.archive(t.Context(), 1, f, 0, to, small); err == nil {
+		t.Error("there is no error")
+	}
+	if on := onDisk(t, l.path(1)); on != before {
+		t.Errorf("%d of %d bytes are left", on, before)
+	}
+}
+
 // TestOldOutputIsArchived without any more of it, and then nobody is woken.
 func TestOldOutputIsArchived(t *testing.T) {
 	l := newLogs(t)
