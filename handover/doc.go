@@ -10,7 +10,8 @@
 //  3. A verb sent over a [Link] is answered when what it asks for has happened,
 //     not when it was received.
 //  4. Death is EOF or a reaped process, never a polled pid. [Start] owns the
-//     wait for the child it starts.
+//     wait for the child it starts, [Watch] that for the one it follows, which is
+//     named by its start time too.
 //  5. In a [Restart] the old generation is not touched before the new one has
 //     proven itself on probe connections, and can resume until the new one has
 //     survived probation.
