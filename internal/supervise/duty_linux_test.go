@@ -23,7 +23,7 @@ import (
 
 // onDuty is a service that speaks systemd's language only. What it does when the
 // file TEST_CUE is there is its duty: exit:N, signal:N, or about its watchdog to be
-// mute, or to trigger it.
+// mute, or to trigger it. One that is slow takes its time to leave.
 func onDuty(duty string) int {
 	in, err := handover.Inherit()
 	if err != nil {
@@ -47,6 +47,9 @@ func onDuty(duty string) int {
 	for {
 		select {
 		case <-leave:
+			if what == "slow" {
+				time.Sleep(time.Second)
+			}
 			return 0
 		case <-tick.C:
 		}
@@ -174,6 +177,10 @@ func TestWatchdogBites(t *testing.T) {
 			} else {
 				cue()
 			}
+			e := r.await(func(e client.Event) bool { return e.Kind == client.EventProblem })
+			if !strings.HasPrefix(e.Text, "generation 1 is ended by its watchdog: ") {
+				t.Errorf("problem %q", e.Text)
+			}
 			if e := r.reaches(client.BackingOff); e.Text != test.reason {
 				t.Errorf("reason %q, want %q", e.Text, test.reason)
 			}
@@ -187,6 +194,17 @@ func TestWatchdogBites(t *testing.T) {
 				t.Errorf("process %d is still there", pid)
 			}
 		})
+	}
+}
+
+// TestWatchdogLetsGo: who was told to leave has nothing to say any more.
+func TestWatchdogLetsGo(t *testing.T) {
+	c, _ := dutiful(t, "slow")
+	c.Watchdog = 300 * time.Millisecond
+	r := start(t, c)
+	report, err := r.s.Stop(context.Background())
+	if err != nil || report.Outcome != client.Done || report.Drain.Exit != "exited with status 0" {
+		t.Errorf("report %+v, drain %+v, %v", report, report.Drain, err)
 	}
 }
 

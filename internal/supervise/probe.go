@@ -107,7 +107,6 @@ func (g *generation) execute(ctx context.Context, i int, argv, sockets []string)
 	began := time.Now()
 	c := command{as: g.recipe.Config, argv: argv, generation: g.number, env: append(sockets, fmt.Sprintf("SEGUE_PROBE_PID=%d", g.process.PID))}
 	if err := c.run(ctx); err != nil {
-		delete(g.probing.passed, i)
 		return err
 	}
 	if g.probing.passed == nil {
