@@ -11,7 +11,7 @@ const (
 	quietEach   = 100 * time.Microsecond // more for each member of a group
 	firstRetry  = 100 * time.Millisecond
 	mostRetry   = 2 * time.Second
-	mostTries   = 5 // in about three seconds; then one more, of one that never becomes quiet
+	mostTries   = 5 // in about three seconds, in which nothing goes on; then one more, of one that never becomes quiet
 )
 
 // traveller is a connection that a departure has looked at.
@@ -19,7 +19,7 @@ type traveller struct {
 	c     *Conn
 	stays string    // why it cannot move, if it was tried
 	busy  bool      // it was armed in the middle of a request
-	tries int       // in a row, in which it did not become quiet
+	tries int       // in a row, in which it did not become quiet, and nothing went on that it waits for
 	slow  int       // replays that were not answered in time
 	next  time.Time // not to be armed before
 	until time.Time // to be quiet by then; zero for a busy one
@@ -111,6 +111,9 @@ func (d *departure) arm(t *traveller, g *groupMove) *hold {
 		d.waiting++
 	}
 	h := newHold(t.c, d.tell)
+	if t.tries == 0 {
+		h.goesOn() // what went on before does not count
+	}
 	d.armed[h] = t
 	t.c.arm(h)
 	return h
@@ -236,6 +239,9 @@ func (d *departure) expire() {
 func (d *departure) giveUp(h *hold, t *traveller) {
 	d.unquiet++
 	d.disarm(h, t)
+	if h.goesOn() {
+		t.tries = 0
+	}
 	h.thaw()
 	if t.tries >= mostTries && d.final {
 		d.stay(t.c, reasonNeverQuiet)

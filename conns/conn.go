@@ -39,6 +39,7 @@ type Conn struct {
 	told     atomic.Bool            // it was told goodbye, and counted
 	deaf     atomic.Bool            // drain has it: nobody else reads or closes it
 	pulse    atomic.Bool            // a byte was read since the watch has looked
+	advanced atomic.Bool            // and since a departure has
 	counted  bool                   // in HTTP.lives
 
 	adopted bool // it came from another process

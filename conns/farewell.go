@@ -118,8 +118,8 @@ func (h *HTTP) takeTurn(t turn, rng *rand.Rand) {
 		c.gate.Unlock()
 		return
 	}
-	l.farewell = words
 	listens := l.leaving != nil
+	l.farewell, l.parting = words, !listens // nothing comes after the message under way
 	if listens {
 		close(l.leaving)
 	}

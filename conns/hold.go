@@ -105,6 +105,23 @@ func (l *live) quiet() bool {
 	return l.out.boundary()
 }
 
+// goesOn reports whether what the connection has yet to finish to be quiet has
+// gone on since the last call: a message that comes, or, when the reader is parked,
+// one that is written. A busy machine and a long message take their time.
+func (h *hold) goesOn() bool {
+	c := h.c
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	read, wrote := c.advanced.Swap(false), false
+	if l := c.live.Load(); l != nil {
+		wrote, l.wrote = l.wrote, false
+	}
+	if h.parked {
+		return wrote
+	}
+	return read
+}
+
 // close withdraws the connection because its handler has closed it. It reports
 // whether it may be closed: not while it may be served elsewhere. It needs
 // Conn.gate.

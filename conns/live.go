@@ -22,6 +22,7 @@ type live struct {
 	turn     sync.Mutex
 	out      outgoing
 	writing  bool       // a write is under way
+	wrote    bool       // one has succeeded since a departure has looked
 	begun    kept       // of a frame: it is written when the rest is there
 	broken   error      // what a write ended with: how much the client has is unknown
 	late     []byte     // written while the connection was held

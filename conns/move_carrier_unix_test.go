@@ -35,9 +35,12 @@ func (f *badFerry) Send(b uint64, whole bool, parcels [][]byte, fds []int) error
 func (f *badFerry) Await() (uint64, []string, error) {
 	if f.awaited++; f.awaited == f.awaits {
 		f.Stop()
-		return 0, nil, errHostile
 	}
-	return f.ferry.Await()
+	b, refusals, err := f.ferry.Await() // also a verdict that was sent before
+	if err != nil {
+		err = errHostile
+	}
+	return b, refusals, err
 }
 
 func (f *badFerry) Go(b uint64, late [][]byte) error {

@@ -91,13 +91,18 @@ func TestFraming(t *testing.T) {
 				break
 			}
 		}
+		c.gate.Lock()
+		c.live.Load().save = func() []byte { // it is held
+			io.WriteString(writer, "late 1\nla")
+			return nil
+		}
+		c.gate.Unlock()
 		p.gate.Shut()
 		done := make(chan Departed, 1)
 		f := newFerry(t, p.new)
 		go func() { done <- p.old.Depart(budget(t, patience), f) }()
 		until(t, "the other one has moved", func() bool { return p.old.Stats().Open == 1 })
-		until(t, "it is tried", func() bool { return c.hold.Load() != nil })
-		io.WriteString(writer, "tial\nlate 1\nla")
+		io.WriteString(writer, "tial\n")
 		out.line(t, "partial")
 		if d := <-done; d.Moved["other"] != 2 || d.Failure != "" {
 			t.Fatalf("%+v", d)

@@ -272,6 +272,8 @@ func TestLongMessage(t *testing.T) {
 			}
 		})
 	})
+	var sending sync.WaitGroup
+	t.Cleanup(sending.Wait)
 	c := newClient(t, p.ln.Addr())
 	c.SetDeadline(time.Now().Add(time.Minute))
 	c.upgrade(t)
@@ -292,16 +294,15 @@ func TestLongMessage(t *testing.T) {
 	for i := range 3 {
 		send(i)
 	}
-	conn := p.old.only(t)
 	p.gate.Shut()
 	done := make(chan Departed, 1)
 	go func() { done <- p.old.Depart(budget(t, patience), newFerry(t, p.new)) }()
-	go func() {
-		until(t, "the departure has tried", func() bool { return conn.hold.Load() != nil })
+	until(t, "the departure begins", func() bool { return p.old.phase.Load() == departing })
+	sending.Go(func() {
 		for i := 3; i < fragments; i++ {
 			send(i)
 		}
-	}()
+	})
 	for n := 0; n < 1; {
 		op, m, err := readFrame(c.in)
 		if err != nil {

@@ -89,6 +89,9 @@ func (c *Conn) hear() {
 	if !c.pulse.Load() {
 		c.pulse.Store(true)
 	}
+	if !c.advanced.Load() {
+		c.advanced.Store(true)
+	}
 	if !c.heard.Load() {
 		c.heard.Store(true)
 		if c.adopted {

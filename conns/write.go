@@ -98,6 +98,8 @@ func (c *Conn) writeOut(l *live, p []byte) (int, error) {
 	l.writing = false
 	if err != nil {
 		l.broken = err
+	} else {
+		l.wrote = true
 	}
 	return max(0, n-len(out)+len(p)), err
 }
