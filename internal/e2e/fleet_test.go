@@ -177,7 +177,7 @@ type knocks struct {
 	broken   atomic.Int64 // reset, or cut
 	refused  atomic.Int64
 	slowest  atomic.Int64 // nanoseconds
-	last     atomic.Value // error
+	last     atomic.Value // string, of an error
 }
 
 // knock knocks at addr every few milliseconds, until stop.
@@ -207,10 +207,10 @@ func (k *knocks) once(addr string) {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		k.refused.Add(1)
-		k.last.Store(err)
+		k.last.Store(err.Error())
 	case err != nil:
 		k.broken.Add(1)
-		k.last.Store(err)
+		k.last.Store(err.Error())
 	case status == http.StatusServiceUnavailable:
 		k.turned.Add(1)
 	default:
