@@ -219,6 +219,9 @@ func checkDependencies(r *reader, all []entry[service]) {
 	for _, e := range all {
 		seen := map[string]bool{}
 		for _, d := range e.value.value.dependsOn {
+			if r.stopped {
+				return
+			}
 			_, known := index[d.value]
 			switch {
 			case d.value == e.name.value:

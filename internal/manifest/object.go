@@ -58,11 +58,11 @@ func (obj object[O]) kind() kind[O] {
 		given := map[string]*yaml.Node{}
 		for _, p := range pairs {
 			given[r.deref(p.key).Value] = p.value
+		}
+		for _, p := range pairs {
 			if r.stopped {
 				return o, false
 			}
-		}
-		for _, p := range pairs {
 			if name := r.deref(p.key).Value; !s.has(name) && (obj.extra == "" || !strings.HasPrefix(name, obj.extra)) {
 				r.unknown(p.key, s)
 				ok = false

@@ -229,7 +229,7 @@ func TestCollisions(t *testing.T) {
 		{"0.0.0.0:80", "127.0.0.1:80", true}, {"0.0.0.0:80", "[::1]:80", false}, {"[::]:80", "127.0.0.1:80", true}, {"0.0.0.0:80", ":80", true},
 		{"0.0.0.0:80", "[::]:80", true}, {"127.0.0.1:80", "127.0.0.2:80", false}, {"localhost:80", "127.0.0.1:80", true}, {"LOCALHOST:80", "localhost:80", true},
 		{"[::ffff:127.0.0.1]:80", "127.0.0.1:80", true}, {"[0:0::1]:80", "[::1]:80", true}, {"example.com:80", "127.0.0.1:80", false},
-		{":http", ":80", true}, {"unix:/a", "unix:/a", true}, {"unix:/a", "unix:/b", false}, {"unix:@a", "unix:@a", true}, {"unix:/a", ":80", false},
+		{"[::]:80", "[::1]:80", true}, {"[::]:80", "[fe80::1%eth0]:80", true}, {":http", ":80", true}, {"unix:/a", "unix:/a", true}, {"unix:/a", "unix:/b", false}, {"unix:@a", "unix:@a", true}, {"unix:/a", ":80", false},
 	} {
 		a, err := placeOf(c.a)
 		b, err2 := placeOf(c.b)
@@ -275,15 +275,27 @@ func TestBounds(t *testing.T) {
 	if _, err := plan(t, list); err == nil || !strings.Contains(err.Error(), "cannot read on") {
 		t.Error(err)
 	}
-	// Many problems are some.
-	many := "services:\n"
-	for i := range 5000 {
-		many += fmt.Sprintf("  web%d: {comand: ./shop}\n", i)
+	// A long chain of merges is just long.
+	var chain strings.Builder
+	chain.WriteString("x-0: &x0 {trial: 1s}\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&chain, "x-%d: &x%d {<<: *x%d}\n", i+1, i+1, i)
 	}
-	_, err = plan(t, many)
-	var problems Problems
-	if !errors.As(err, &problems) || len(problems) != maxProblems {
-		t.Errorf("%d problems: %v", len(problems), err)
+	if p, err := plan(t, chain.String()+"services: {web: {command: ./shop, <<: *x20000}}\n"); err != nil || p.Services[0].Trial != time.Second {
+		t.Error(err)
+	}
+	// Of many problems some are told.
+	for _, wrong := range []string{"{comand: ./shop}", "{command: ./shop, depends_on: nothing}"} {
+		var many strings.Builder
+		many.WriteString("services:\n")
+		for i := range 3000 {
+			fmt.Fprintf(&many, "  web%d: %s\n", i, wrong)
+		}
+		_, err = plan(t, many.String())
+		var problems Problems
+		if !errors.As(err, &problems) || len(problems) != maxProblems {
+			t.Errorf("%d problems: %v", len(problems), err)
+		}
 	}
 }
 

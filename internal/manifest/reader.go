@@ -130,7 +130,7 @@ func (r *reader) collect(n *yaml.Node, there map[string]*yaml.Node, all *[]pair,
 			if slices.Contains(within, from) || from == n {
 				r.bad(m, "merge another mapping", "cannot merge a mapping into itself")
 			} else if !r.stopped {
-				r.collect(from, there, all, append(slices.Clip(within), n))
+				r.collect(from, there, all, append(within, n))
 			}
 		}
 	}
