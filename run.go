@@ -69,7 +69,8 @@ type machine struct {
 
 	// main is shared: systemd follows this process, and the paths of unix sockets
 	// are its to remove. A successor becomes it when its predecessor lets go.
-	main atomic.Bool
+	main   atomic.Bool
+	speech sync.Mutex // of say: nothing is said behind MAINPID=
 
 	abortStart context.CancelCauseFunc
 	startEnded chan struct{} // shared; closed when setup, sockets and checks are over
@@ -285,6 +286,8 @@ func (m *machine) shut() {
 // say tells systemd, if it follows this process: what a successor on probation,
 // or a predecessor that drains, has to say is not the state of the service.
 func (m *machine) say(assignments ...string) {
+	m.speech.Lock()
+	defer m.speech.Unlock()
 	if m.main.Load() {
 		m.notify.Send(assignments...)
 	}

@@ -210,6 +210,9 @@ func newSystemd(t testing.TB) *systemd {
 				return
 			}
 			s.ch <- n
+			if _, barrier := n.Values["BARRIER"]; barrier {
+				<-time.After(250 * time.Millisecond) // it is busy, and a watchdog is due
+			}
 			n.Processed()
 		}
 	}()

@@ -44,10 +44,10 @@ func (m *machine) upgrade() {
 	err := refusal(os.Getpid(), os.Getenv)
 	switch {
 	case err != nil:
-	case !m.main.Load():
-		err = errors.New("cannot hand over while the predecessor may take the service back; wait until it has let go")
 	case m.handing != nil && !m.handing.over:
 		err = errors.New("cannot hand over: a handover is under way; wait for its end")
+	case !m.main.Load():
+		err = errors.New("cannot hand over while the predecessor may take the service back; wait until it has let go")
 	case m.phase != Ready:
 		err = fmt.Errorf("cannot hand over while the service is %v", m.phase)
 	}
@@ -136,13 +136,15 @@ func (m *machine) handOver(ctx context.Context, h *handing) handover.Report {
 	// Only now may systemd follow the new process: the death of the main
 	// process ends the unit (MAINPID= in sd_notify(3)).
 	pid := strconv.Itoa(h.heir.process.PID)
+	m.speech.Lock()
 	m.notify.Send("MAINPID="+pid, "READY=1", "STATUS=serving as process "+pid)
+	m.main.Store(false)
+	m.speech.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, handover.CallTimeout)
 	defer cancel()
 	if err := m.notify.Barrier(ctx); err != nil {
 		m.out.emit(Problem{err})
 	}
-	m.main.Store(false)
 	close(h.heir.released)
 	return report
 }
