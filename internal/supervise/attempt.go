@@ -64,8 +64,11 @@ func (s *Service) Change(ctx context.Context, c Config) (client.Report, error) {
 		}
 		return nil
 	})
-	if alike || err != nil {
-		return client.Report{Service: s.name, Action: "change", Outcome: client.Done, Began: began, Took: time.Since(began), Steps: []client.Step{}}, err
+	if err != nil {
+		return client.Report{}, err
+	}
+	if alike {
+		return client.Report{Service: s.name, Action: "change", Outcome: client.Done, Began: began, Took: time.Since(began), Steps: []client.Step{}}, nil
 	}
 	undo, err := s.common.sockets.open(c.Listen)
 	if err != nil {
@@ -304,7 +307,11 @@ func (s *Service) cast(a *attempt, st handover.Step) {
 // decided is the loop's part of the end of an attempt.
 func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 	s.try = nil
-	if s.view.state == client.Stopping {
+	stopping := s.view.state == client.Stopping
+	if a.next != nil && (!serves || stopping) {
+		a.next.recipe.file.close() // nobody goes back to it
+	}
+	if stopping {
 		if serves {
 			a.next.leave(handover.Stop, a.next.budget)
 		}
@@ -314,7 +321,6 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 	reason := r.Reason
 	if !serves && a.next != nil {
 		s.common.sockets.drop(func(_ string, by *generation) bool { return by == a.next })
-		a.next.recipe.file.close()
 	}
 	switch {
 	case serves:

@@ -44,6 +44,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		return nil
 	})
 	if err != nil {
+		r.file.close()
 		return nil, err
 	}
 	if g.output, err = s.logs.open(g.number, config.Name, config.Logs); err != nil {
@@ -77,6 +78,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	}
 	s.hub.spawning.Unlock()
 	if err != nil {
+		r.file.close()
 		g.endJournal()
 		g.output.end()
 		return nil, err
