@@ -122,11 +122,11 @@ func TestHowAProcessEnds(t *testing.T) {
 	if p.Err() != nil || p.ExitCode() != -1 || readPID(t, out) != p.PID {
 		t.Errorf("while it runs: %d, %v", p.ExitCode(), p.Err())
 	}
-	if err := p.Signal(syscall.SIGINT); err != nil {
+	if err := p.Signal(syscall.SIGALRM); err != nil { // a shell has its background jobs ignore SIGINT
 		t.Error(err)
 	}
 	<-p.Done()
-	if p.ExitCode() != 130 {
+	if p.ExitCode() != 128+int(syscall.SIGALRM) {
 		t.Errorf("%d, %v", p.ExitCode(), p.Err())
 	}
 }
