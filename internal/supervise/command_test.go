@@ -28,7 +28,7 @@ func TestCommand(t *testing.T) {
 		"much output":            {`seq 1 100000; exit 1`, "sh exited with status 1; it wrote:\n99991\n99992\n99993\n99994\n99995\n99996\n99997\n99998\n99999\n100000"},
 		"one line without end":   {`printf 'x\377y'; exit 1`, "sh exited with status 1; it wrote:\nx?y"},
 		"children are not left":  {`sleep 1000 & echo $! >$MODE`, ""},
-		"a child that holds on":  {`setsid sh -c 'touch left; sleep 2' <&0 & until test -f left; do :; done; exit 5`, "sh exited with status 5"},
+		"a child that holds on":  {`exec 3<&0; setsid sh -c 'touch left; sleep 2' <&3 & until test -f left; do :; done; exit 5`, "sh exited with status 5"},
 		"directory":              {`test -f here`, ""},
 		"output that nobody got": {`exec >&-; exec 2>&-; exit 0`, ""},
 	} {
