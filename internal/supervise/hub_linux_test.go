@@ -17,7 +17,7 @@ func TestLinksAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.add(&generation{number: 1, process: processOf(&handover.Process{PID: os.Getpid()})})
+	h.add(&generation{number: 1, linked: make(chan struct{}), process: processOf(&handover.Process{PID: os.Getpid()})})
 	h.start()
 	defer h.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
