@@ -77,11 +77,15 @@ func (s *Service) greet(old *memory, alive []*generation) {
 	}
 }
 
-// chosen is who serves: the newest that did, or that can be resumed.
-func chosen(alive []*generation) (current *generation) {
-	for _, role := range []client.Role{client.RoleServing, client.RolePaused} {
+// chosen is who serves: the newest that accepts, whatever was written down of it,
+// or else the newest that has and can be resumed.
+func chosen(alive []*generation) *generation {
+	for _, may := range []func(*generation) bool{
+		(*generation).accepts,
+		func(g *generation) bool { return g.role == client.RoleServing || g.role == client.RolePaused },
+	} {
 		for _, g := range slices.Backward(alive) {
-			if g.role == role && g.Err() == nil {
+			if g.Err() == nil && may(g) {
 				return g
 			}
 		}
@@ -235,7 +239,7 @@ func (s *Service) goOn() {
 		s.begin(s.recipe, "restart", nil)
 		return
 	}
-	if g.role == client.RolePaused {
+	if !g.accepts() {
 		ctx, cancel := context.WithTimeout(context.Background(), handover.CallTimeout)
 		err := g.Call(ctx, handover.Resume)
 		cancel()

@@ -53,8 +53,9 @@ type generation struct {
 	hurryOnce sync.Once
 
 	mu      sync.Mutex
-	link    link // nil when it does not speak the control wire
-	pid     int  // at the other end of link
+	link    link   // nil when it does not speak the control wire
+	pid     int    // at the other end of link
+	phase   string // that it was in when it greeted last
 	role    client.Role
 	status  string
 	sockets []string      // that it serves
@@ -101,14 +102,25 @@ func (g *generation) call(ctx context.Context, v handover.Verb, f handover.Field
 // becomesReady notes that it has said so, over whichever wire.
 func (g *generation) becomesReady() { g.readyOnce.Do(func() { close(g.ready) }) }
 
-// attach makes l, which leads to process pid, its control link.
-func (g *generation) attach(l link, pid int) {
+// attach makes l, which leads to process pid, its control link. phase is what it says that
+// it is: "" if it says nothing.
+func (g *generation) attach(l link, pid int, phase string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.link == nil {
 		close(g.linked)
 	}
-	g.link, g.pid = l, pid
+	g.link, g.pid, g.phase = l, pid, phase
+}
+
+// accepts says whether it did when it greeted, or by its role if it did not say.
+func (g *generation) accepts() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.phase != "" {
+		return g.phase == "ready"
+	}
+	return g.role == client.RoleServing
 }
 
 // speaker is the process that speaks for it: its own, or a child's of a script.

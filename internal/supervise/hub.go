@@ -197,7 +197,7 @@ func (c *caller) handle(_ context.Context, r handover.Request) (handover.Fields,
 		if n, err := strconv.Atoi(r.Fields["GENERATION"]); err != nil || n != c.g.number {
 			return nil, fmt.Errorf("cannot greet generation %q: process %d is generation %d", r.Fields["GENERATION"], c.g.process.PID, c.g.number)
 		}
-		c.g.attach(c.link, c.pid)
+		c.g.attach(c.link, c.pid, r.Fields["PHASE"])
 		return handover.Fields{"KEPT": strings.Join(c.hub.sockets.kept(), ":")}, nil
 	}
 	if c.g.wire() != c.link {
