@@ -355,7 +355,10 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		s.mu.Unlock()
 	default:
 		if a.old != nil {
-			a.old.leave(handover.Drain, a.old.budget) // it lives, but did not resume
+			if a.old.Err() == nil { // it lives, but did not resume
+				s.become(a.old, client.RoleDraining)
+			}
+			a.old.leave(handover.Drain, a.old.budget)
 		}
 		if a.next != nil && a.next.Err() != nil {
 			s.exitCode.Store(int32(max(1, a.next.process.ExitCode())))
