@@ -15,8 +15,13 @@ import (
 )
 
 // become makes this process the program, and returns only if that has failed.
+//
+// To the kernel user, groups and capabilities are a thread's own, and a program has
+// those of the thread that executes it; the others end there. So one thread does it
+// all. Package syscall would have every thread do it, and tells them by a signal, which
+// a limit of pending signals can keep from ever arriving.
 func (i instruction) become(status *os.File) failure {
-	runtime.LockOSThread() // ambient capabilities are a thread's own
+	runtime.LockOSThread()
 	env := environ(i.Env, i.ListenPID)
 	debug.SetGCPercent(-1) // from here on memory and threads may be limited
 	steps := []struct {
@@ -74,11 +79,11 @@ func (i instruction) setGroups() error {
 		return nil
 	}
 	if i.Account.Groups != nil {
-		if err := syscall.Setgroups(i.Account.Groups); err != nil {
+		if err := unix.Setgroups(i.Account.Groups); err != nil { // of this thread, unlike that of syscall
 			return err
 		}
 	}
-	return syscall.Setresgid(i.Account.GID, i.Account.GID, i.Account.GID)
+	return setID(sysSetresgid, i.Account.GID)
 }
 
 func (i instruction) setUser() error {
@@ -92,7 +97,15 @@ func (i instruction) setUser() error {
 			return err
 		}
 	}
-	return syscall.Setresuid(i.Account.UID, i.Account.UID, i.Account.UID)
+	return setID(sysSetresuid, i.Account.UID)
+}
+
+// setID sets the real, the effective and the saved one.
+func setID(call uintptr, id int) error {
+	if _, _, errno := unix.RawSyscall(call, uintptr(id), uintptr(id), uintptr(id)); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // environ keeps the last one of each variable, as os/exec does, and says whose the

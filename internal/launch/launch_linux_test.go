@@ -402,6 +402,11 @@ func TestAnotherUserMayNotExecute(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "user 65534 must be able to execute it") {
 		t.Error(err)
 	}
+	other, err := Spec{User: "54321", Group: "54321"}.Start(handover.Command{Path: "/bin/sleep", Args: []string{"sleep", "60"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { other.Signal(os.Kill); <-other.Done() }()
 	_, err = Spec{User: "54321", Group: "54321", Limits: map[string]Limit{"nproc": {0, 0}}}.Start(handover.Command{Path: "/bin/true"})
 	if err == nil || !strings.Contains(err.Error(), "nproc") {
 		t.Error(err)
