@@ -71,6 +71,7 @@ type fleet struct {
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{rig: newRig(t), mail: newRig(t), segue: command(t)}
+	f.brief = true
 	f.addrs["web"], f.addrs["tls"] = testproc.UnusedAddr(t), testproc.UnusedAddr(t)
 	f.addrs["local"] = "unix:" + filepath.Join(f.dir, "local.sock")
 	f.tls.Addr = f.addrs["tls"]

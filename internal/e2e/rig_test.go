@@ -34,6 +34,7 @@ type rig struct {
 	dir   string
 	addrs map[string]string // by socket name
 	tls   verify.Target
+	brief bool // traffic on loopback only, and what takes long does not take as long
 }
 
 // supervised puts the service under a supervisor.
@@ -120,7 +121,7 @@ func (r *rig) fault(f string) {
 }
 
 // traffic is every kind at once, on loopback and, for all but the unix socket,
-// ten milliseconds away. It returns when it flows.
+// ten milliseconds away, unless r is brief. It returns when it flows.
 func (r *rig) traffic() *verify.Run {
 	r.t.Helper()
 	run := r.newcomers()
@@ -132,17 +133,24 @@ func (r *rig) traffic() *verify.Run {
 func (r *rig) newcomers() *verify.Run {
 	r.t.Helper()
 	near := verify.Target{Addr: r.addrs["web"]}
-	far := verify.Target{Addr: r.distant(r.addrs["web"])}
-	farTLS := verify.Target{Addr: r.distant(r.tls.Addr), TLS: r.tls.TLS}
 	local := verify.Target{Addr: r.addrs["local"]}
 	slow := 1500 * time.Millisecond // longer than trial and switch: it is in flight when the old one is paused
 	loads := []verify.Load{
 		{Name: "unix", Target: &local, Kind: verify.KeepAlive(), Workers: 4, Rate: 60},
 	}
-	for _, at := range []struct {
+	type place struct {
 		name       string
 		plain, tls verify.Target
-	}{{"near", near, r.tls}, {"far", far, farTLS}} {
+	}
+	places := []place{{"near", near, r.tls}}
+	if r.brief {
+		slow = 600 * time.Millisecond
+	} else {
+		far := verify.Target{Addr: r.distant(r.addrs["web"])}
+		farTLS := verify.Target{Addr: r.distant(r.tls.Addr), TLS: r.tls.TLS}
+		places = append(places, place{"far", far, farTLS})
+	}
+	for _, at := range places {
 		add := func(name string, target verify.Target, k verify.Kind, workers int, rate float64) {
 			loads = append(loads, verify.Load{Name: at.name + "-" + name, Target: &target, Kind: k, Workers: workers, Rate: rate})
 		}
