@@ -2,8 +2,10 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/segue-go/segue/client"
@@ -38,12 +40,10 @@ func (s *Supervisor) Logs(ctx context.Context, r client.LogsRequest, w io.Writer
 		}
 	}
 	following.Wait()
-	for n, err := range errs {
-		if err != nil && n == 0 {
-			return err
-		}
+	if slices.Contains(errs, nil) {
+		return nil // somebody had something to show
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // follow writes the output of one instance, also of those of its lives that begin

@@ -52,6 +52,9 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 		s.bus.publish(client.Event{Kind: client.EventProblem, Generation: g.number,
 			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, err)})
 	}
+	if uid != os.Geteuid() && g.output.log != nil {
+		g.output.log.Chown(uid, gid) // it may open /dev/stdout anew, as nginx does
+	}
 	g.journal = s.newJournal(g.number)
 	s.hub.spawning.Lock()
 	spec := config.spec()
