@@ -32,7 +32,7 @@ type Overview struct {
 
 // Status of one service, or of one instance of it.
 type Status struct {
-	Service     string       `json:"service"` // "web"; its instances, if there are several, are "web.1", "web.2"
+	Service     string       `json:"service"` // "web"; the others of several instances are "web.2", "web.3"
 	State       State        `json:"state"`
 	Reason      string       `json:"reason,omitempty"` // of a state that is not the usual one
 	Since       time.Time    `json:"since"`            // of the state
