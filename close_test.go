@@ -14,7 +14,7 @@ import (
 // TestCleanupsInReverse: each with its own budget; one that hangs and one that
 // panics cost theirs, and no other.
 func TestCleanupsInReverse(t *testing.T) {
-	const budget = 50 * time.Millisecond
+	const budget = 250 * time.Millisecond
 	letGo := make(chan struct{})
 	defer close(letGo)
 	full := errors.New("disk full")

@@ -62,7 +62,7 @@ func TestInFlightFinishes(t *testing.T) {
 // TestIdleConnectionKept: one that could not be told is kept for IdleTimeout, and
 // then cut and named; one that asks meanwhile gets an answer, not a reset.
 func TestIdleConnectionKept(t *testing.T) {
-	const idle = 300 * time.Millisecond
+	const idle = time.Second
 	s := begin(t, Options{IdleTimeout: idle}, web(http.HandlerFunc(hello))).ready(t)
 	silent, asks := dial(t, "tcp", s.addr(t, "web")), dial(t, "tcp", s.addr(t, "web"))
 	silent.get(t, "/")
@@ -107,7 +107,7 @@ func TestNoPatience(t *testing.T) {
 
 // TestLameDuck: it serves, and says goodbye, until load balancers have looked away.
 func TestLameDuck(t *testing.T) {
-	const duck = 200 * time.Millisecond
+	const duck = time.Second
 	s := begin(t, Options{LameDuck: duck}, web(http.HandlerFunc(hello))).ready(t)
 	known := dial(t, "tcp", s.addr(t, "web"))
 	known.get(t, "/")

@@ -115,7 +115,7 @@ func TestUsersServer(t *testing.T) {
 	var states sync.Map
 	type key struct{}
 	srv := &http.Server{
-		ReadHeaderTimeout: 150 * time.Millisecond,
+		ReadHeaderTimeout: 500 * time.Millisecond,
 		ConnState:         func(_ net.Conn, s http.ConnState) { states.Store(s, true) },
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, key{}, "mine") },
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -254,7 +254,7 @@ func TestOneSocketByAnyName(t *testing.T) {
 // TestManyRequestsNobodyLost: every answer is whole, also when the service leaves
 // in the middle of many.
 func TestManyRequestsNobodyLost(t *testing.T) {
-	s := begin(t, Options{IdleTimeout: 300 * time.Millisecond}, web(http.HandlerFunc(hello))).ready(t)
+	s := begin(t, Options{IdleTimeout: time.Second}, web(http.HandlerFunc(hello))).ready(t)
 	addr := s.addr(t, "web")
 	var crowd sync.WaitGroup
 	var served, refused atomic.Int32

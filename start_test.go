@@ -54,7 +54,7 @@ func TestStartFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cleaned := false
-			s := begin(t, Options{StartTimeout: 200 * time.Millisecond}, func(ctx context.Context, app *App) error {
+			s := begin(t, Options{StartTimeout: 500 * time.Millisecond}, func(ctx context.Context, app *App) error {
 				app.Cleanup("database", func(context.Context) error { cleaned = true; return nil })
 				return test.setup(ctx, app)
 			})
@@ -189,13 +189,13 @@ func TestCheckPassesOnThirdAttempt(t *testing.T) {
 
 func TestCheckNeverPasses(t *testing.T) {
 	away := errors.New("no route to host")
-	s := begin(t, Options{StartTimeout: 100 * time.Millisecond}, func(_ context.Context, app *App) error {
+	s := begin(t, Options{StartTimeout: 500 * time.Millisecond}, func(_ context.Context, app *App) error {
 		app.HTTP("web", "127.0.0.1:0", http.HandlerFunc(hello))
 		app.Check("db", func(context.Context) error { return away })
 		return nil
 	})
 	_, err := s.ended(t)
-	if !errors.Is(err, away) || !strings.Contains(err.Error(), `check "db" does not pass (the start took longer than 100ms)`) {
+	if !errors.Is(err, away) || !strings.Contains(err.Error(), `check "db" does not pass (the start took longer than 500ms)`) {
 		t.Errorf("Run returned %v", err)
 	}
 	if n := strings.Count(err.Error(), "the start took longer"); n != 1 {

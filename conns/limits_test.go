@@ -21,7 +21,7 @@ func limited(t *testing.T, l Limits, handler http.Handler) (*HTTP, *Gate) {
 }
 
 func TestHeartbeat(t *testing.T) {
-	h, g := limited(t, Limits{Heartbeat: 40 * time.Millisecond, Misses: 5}, socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
+	h, g := limited(t, Limits{Heartbeat: 100 * time.Millisecond, Misses: 5}, socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
 		defer c.Close()
 		for {
 			if op, _, err := readFrame(in); err != nil || op == opClose {
@@ -67,7 +67,7 @@ func TestHeartbeat(t *testing.T) {
 
 // TestHeartbeatBetweenFragments: a message that lasts does not make a client dead.
 func TestHeartbeatBetweenFragments(t *testing.T) {
-	h, g := limited(t, Limits{Heartbeat: 20 * time.Millisecond}, socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
+	h, g := limited(t, Limits{Heartbeat: 20 * time.Millisecond, Misses: 100}, socket(func(c net.Conn, in *bufio.Reader, r *http.Request) {
 		c.Write([]byte{opText, 1, 'a'})
 		reading(c, in, r)
 	}))
@@ -109,7 +109,7 @@ func TestCommentsKeepAStreamOpen(t *testing.T) {
 
 func TestLimitsOfTime(t *testing.T) {
 	for name, l := range map[string]Limits{
-		reasonIdle:  {Idle: 100 * time.Millisecond, Heartbeat: 10 * time.Millisecond},
+		reasonIdle:  {Idle: 100 * time.Millisecond, Heartbeat: 10 * time.Millisecond, Misses: 100},
 		reasonTotal: {Total: 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,8 +121,8 @@ func TestLimitsOfTime(t *testing.T) {
 					}
 				}
 			}))
-			c := upgraded(t, g.Addr())
 			began := time.Now()
+			c := upgraded(t, g.Addr())
 			for {
 				op, payload, err := readFrame(c.in)
 				if err != nil {
@@ -139,7 +139,7 @@ func TestLimitsOfTime(t *testing.T) {
 					break
 				}
 			}
-			if d := time.Since(began); d < 80*time.Millisecond {
+			if d := time.Since(began); d < 100*time.Millisecond {
 				t.Errorf("told after %v", d)
 			}
 			gone(t, h)

@@ -215,7 +215,7 @@ func TestBusyTurnsOutToStay(t *testing.T) {
 // TestAdoptedDeadlines: an idle connection that has moved is as idle as it was,
 // and its next request has all the time that one has.
 func TestAdoptedDeadlines(t *testing.T) {
-	const short = 300 * time.Millisecond
+	const short = 800 * time.Millisecond
 	for name, c := range map[string]struct {
 		srv  *http.Server
 		idle bool // it is closed when it has been idle for short

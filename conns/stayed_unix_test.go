@@ -49,11 +49,11 @@ func TestStayedIsTold(t *testing.T) {
 // TestDeadlineWaitsForTheVerdict: the read deadline of the new handler does not run
 // while it is kept from reading.
 func TestDeadlineWaitsForTheVerdict(t *testing.T) {
-	const deadline = 300 * time.Millisecond
+	const deadline = 500 * time.Millisecond
 	p := newPair(t, nil, func(g string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if g == "new" && r.URL.Path == "/slow" {
-				<-time.After(2 * deadline) // a slow neighbour in the same batch
+				<-time.After(deadline * 3 / 2) // a slow neighbour in the same batch
 			}
 			if g == "new" {
 				w = deadlined{w, deadline}
