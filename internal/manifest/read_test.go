@@ -285,17 +285,33 @@ func TestBounds(t *testing.T) {
 		t.Error(err)
 	}
 	// Of many problems some are told.
-	for _, wrong := range []string{"{comand: ./shop}", "{command: ./shop, depends_on: nothing}"} {
+	for _, wrong := range []string{"{comand: ./shop}", "{command: ./shop, depends_on: nothing}", "{command: ./shop}"} {
 		var many strings.Builder
-		many.WriteString("services:\n")
+		many.WriteString("services:\n  web: {command: ./shop, instances: 1000}\n")
 		for i := range 3000 {
-			fmt.Fprintf(&many, "  web%d: %s\n", i, wrong)
+			fmt.Fprintf(&many, "  web.%d: %s\n", i, wrong)
 		}
 		_, err = plan(t, many.String())
 		var problems Problems
 		if !errors.As(err, &problems) || len(problems) != maxProblems {
 			t.Errorf("%d problems: %v", len(problems), err)
 		}
+	}
+}
+
+// A number that is nobody's is a user, if it is said which group.
+func TestNumberedUser(t *testing.T) {
+	unpack(t)
+	p, err := plan(t, "services: {web: {command: ./shop, user: 3999999999, group: 3999999998}}")
+	if err != nil || p.Services[0].User != "3999999999" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	_, err = plan(t, "services: {web: {command: ./shop, user: 3999999999}}")
+	if err == nil || err.Error() != `segue.yaml:1:41: cannot tell the group of user "3999999999", which has no name here; say which with group` {
+		t.Error(err)
+	}
+	if _, err = plan(t, "services: {web: {command: ./shop, user: 4294967295, group: 1}}"); err == nil {
+		t.Error("nobody at all is a user")
 	}
 }
 
