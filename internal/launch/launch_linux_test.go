@@ -493,6 +493,18 @@ func TestOther(t *testing.T) {
 	}
 }
 
+func TestWithoutMainNothingIsLaunched(t *testing.T) {
+	ready = false
+	defer func() { ready = true }()
+	p, err := Spec{ListenPID: true}.Start(handover.Command{Path: "/bin/true"})
+	if err == nil {
+		<-p.Done()
+	}
+	if err == nil || !strings.Contains(err.Error(), "call launch.Main first") {
+		t.Error(err)
+	}
+}
+
 func TestMainRefusesWhatIsNoLaunch(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -48,8 +48,15 @@ func (a account) permitted() (*account, error) {
 	return nil, nil
 }
 
+// ready says that Main was called. Without it a launch would be one more supervisor, or
+// a run of all tests.
+var ready bool
+
 // start starts this program, which becomes c's.
 func (i instruction) start(c handover.Command) (*handover.Process, error) {
+	if !ready {
+		return nil, fmt.Errorf("cannot start %s: this program cannot become it; have its main, or TestMain, call launch.Main first", c.Path)
+	}
 	ours, theirs, err := pair()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", c.Path, err)
@@ -90,7 +97,7 @@ func (i instruction) tell(to *os.File, c handover.Command) error {
 		}
 		return i.explain(f, c)
 	case !begun:
-		return fmt.Errorf("cannot start %s: the new process has ended before the program began; does main call launch.Main first?", c.Path)
+		return fmt.Errorf("cannot start %s: the new process has ended before the program began", c.Path)
 	}
 	return nil
 }
@@ -121,6 +128,7 @@ func pair() (ours, theirs *os.File, err error) {
 // that call [Spec.Start]: when this process is a launch, it becomes the program and
 // Main does not return.
 func Main() {
+	ready = true
 	v := os.Getenv(handover.EnvLaunch)
 	if v == "" {
 		return
