@@ -38,6 +38,7 @@ var programs = map[string]func(){
 }
 
 func TestMain(m *testing.M) {
+	launch.Main()
 	testscript.Main(leakChecked{m}, programs)
 }
 

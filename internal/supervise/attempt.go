@@ -331,6 +331,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		s.view.current = a.next
 		s.mu.Unlock()
 		s.settle(a.next)
+		s.common.sockets.drop(func(name string, _ *generation) bool { return !a.next.wants(name) })
 		if !a.next.Steerable() {
 			s.become(a.next, client.RoleServing)
 		}

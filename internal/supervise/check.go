@@ -3,6 +3,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,7 +53,10 @@ func (c Config) Check() error {
 		}
 	}
 	for _, p := range c.Probes {
-		if len(p.Command) == 0 && !p.TCP && !strings.HasPrefix(p.Path, "/") {
+		if n := count(p.Path != "", p.TCP, len(p.Command) > 0); n != 1 {
+			bad("cannot probe in %d ways at once: a probe is a path, a TCP connection or a command; write several probes", n)
+		}
+		if p.Path != "" && !strings.HasPrefix(p.Path, "/") {
 			bad("cannot probe %q: a path begins with /", p.Path)
 		}
 		if _, known := seen[p.Socket]; p.Socket != "" && len(c.Listen) > 0 && !known {
@@ -71,7 +75,34 @@ func (c Config) Check() error {
 			bad("cannot use %v as the %s: give it a positive duration such as 5s", d.value, d.name)
 		}
 	}
+	for _, h := range c.Hooks {
+		if count(h.URL != "", len(h.Command) > 0) != 1 {
+			bad("cannot tell a hook: it has a command or a URL; write several hooks")
+		}
+		if u, err := url.Parse(h.URL); h.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			bad("cannot post to a hook: its URL does not begin with http:// or https:// and a host")
+		}
+	}
+	if c.Watchdog < 0 || c.Watchdog > 0 && c.Speaks == SpeaksNothing {
+		bad("cannot have a watchdog of %v: it is a positive duration, of a program that says WATCHDOG=1", c.Watchdog)
+	}
+	if c.Speaks == SpeaksNothing && len(c.Listen) > 0 {
+		bad("cannot give sockets to a program that speaks nothing; leave them out: it opens its own")
+	}
+	if b := c.Backoff; b.First > 0 && b.Max > 0 && b.Max < b.First {
+		bad("cannot pause for at most %v when the first pause is %v; make the first one shorter", b.Max, b.First)
+	}
 	return errors.Join(errs...)
+}
+
+// count is how many are true.
+func count(all ...bool) (n int) {
+	for _, is := range all {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 // program finds the binary the way a shell in the service's directory would,

@@ -26,8 +26,12 @@ import (
 // The test binary is the service as well: TEST_SERVICE says how it behaves, one
 // fault in generations above FAULT_AFTER, or in FAULT_ONLY.
 func TestMain(m *testing.M) {
+	launch.Main()
 	if dir := os.Getenv("TEST_SUPERVISOR"); dir != "" {
 		os.Exit(supervisor(dir))
+	}
+	if dir := os.Getenv("TEST_OUTPOST"); dir != "" {
+		os.Exit(supervises(dir))
 	}
 	if duty := os.Getenv("TEST_DUTY"); duty != "" {
 		os.Exit(onDuty(duty))
@@ -35,7 +39,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("TEST_SERVICE") != "" {
 		os.Exit(service())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { removeIdle(); os.Exit(code) }))
 }
 
 func service() int {

@@ -98,10 +98,7 @@ func (s *Supervisor) rests(i *instance) bool {
 
 // another is instance n of a member, counted from 0.
 func (s *Supervisor) another(m *member, n int) *instance {
-	name := m.Name
-	if n > 0 {
-		name = fmt.Sprintf("%s.%d", m.Name, n+1)
-	}
+	name := instanceName(m.Name, n)
 	return &instance{name: name, member: m, byHand: m.Manual, last: client.Status{
 		Service: name, State: client.Stopped, Since: time.Now(), Sockets: []client.Socket{}, Generations: []client.Generation{},
 	}}

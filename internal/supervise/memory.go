@@ -19,6 +19,7 @@ import (
 // place. It is a file of the service's directory, which is there while the service
 // lives, and when somebody has stopped it, or it has failed.
 type memory struct {
+	Boot       string         `json:"boot"`    // of the machine: process ids and their clocks mean nothing in another one
 	Planned    Config         `json:"planned"` // the configuration as the plan has it
 	Number     int            `json:"number"`  // of the newest generation
 	Restarts   int            `json:"restarts"`
@@ -72,12 +73,16 @@ func recall(dir string) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what the supervisor before this one has left: %w", err)
 	}
+	if m.Boot != boot() {
+		m.Generations = nil
+	}
 	return &m, nil
 }
 
 // keep writes m down. The environment of the service is in it: it is for this user
 // only.
 func (m memory) keep(dir string) error {
+	m.Boot = boot()
 	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("cannot write down the state of the service: %w", err)
@@ -92,22 +97,30 @@ func (m memory) keep(dir string) error {
 	return nil
 }
 
+// boot tells one run of the machine from another (random(4)); "" where it cannot.
+func boot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(id)
+}
+
 // forget is for a service that has ended in order.
 func forget(dir string) { os.Remove(memoryFile(dir)) }
 
 // survivors are the generations of m that live, as they are.
-func (m *memory) survivors() (all []*generation) {
+func (m *memory) survivors() (all []*generation, err error) {
 	if m == nil {
-		return nil
+		return nil, nil
 	}
 	for _, r := range m.Generations {
 		process, err := handover.Watch(r.PID, r.Clock, true)
-		if err != nil {
-			continue // it is gone
+		switch {
+		case err == nil:
+			all = append(all, r.generation(process))
+		case !errors.Is(err, handover.ErrProcessGone):
+			return nil, err
 		}
-		all = append(all, r.generation(process))
 	}
-	return all
+	return all, nil
 }
 
 // equal says whether two configurations are written down alike.

@@ -36,13 +36,36 @@ func (p Plan) Check() error {
 	if len(p.Services) == 0 {
 		errs = append(errs, errors.New("cannot supervise nothing: name at least one service"))
 	}
+	seen := map[string]bool{}
 	for _, m := range p.Services {
 		errs = append(errs, m.Check())
+		for n := range max(1, m.Instances) {
+			name := instanceName(m.Name, n)
+			if seen[name] {
+				errs = append(errs, fmt.Errorf("cannot have two services called %q; give each a name of its own, which is none of an instance either", name))
+			}
+			seen[name] = true
+		}
+		if slices.Contains(reserved, m.Name) {
+			errs = append(errs, fmt.Errorf("cannot call a service %q: the supervisor has a file of that name; choose another one with --name", m.Name))
+		}
 	}
 	if _, err := p.order(); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// reserved are the names of what the supervisor keeps beside the directories of
+// its services.
+var reserved = []string{"lock", "api.sock", "api.sock.new"}
+
+// instanceName is that of instance n of a service, counted from 0.
+func instanceName(service string, n int) string {
+	if n == 0 {
+		return service
+	}
+	return fmt.Sprintf("%s.%d", service, n+1)
 }
 
 // order is the services with everything after what it depends on, otherwise as

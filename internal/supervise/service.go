@@ -112,7 +112,10 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 	if err != nil {
 		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
 	}
-	alive := old.survivors()
+	alive, err := old.survivors()
+	if err != nil {
+		return nil, fmt.Errorf("cannot take %s over from the supervisor before this one: %w", c.Name, err)
+	}
 	if n, pids := s.logs.survivor(); n > 0 && len(alive) == 0 {
 		return nil, survived(c.Name, n, pids)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/client"
+	"golang.org/x/sys/unix"
 )
 
 // proofTimeout bounds the question to another segue command whether it is one.
@@ -73,7 +74,13 @@ func (s *Supervisor) Upgrade(ctx context.Context, r client.UpgradeRequest) error
 	}
 	env := append(slices.Concat(os.Environ(), s.upstream.environ()), variable)
 	s.upstream.flush()
-	return refusal(fmt.Errorf("cannot execute %s: %w", binary, syscall.Exec(binary, os.Args, env)))
+	var files unix.Rlimit
+	limited := unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
+	err = fmt.Errorf("cannot execute %s: %w", binary, syscall.Exec(binary, os.Args, env))
+	if limited == nil { // Exec has put it back to what this process was started with
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &files)
+	}
+	return refusal(err)
 }
 
 // prove asks a file whether it is a segue command of this API: once it is executed
