@@ -212,7 +212,7 @@ func TestFleetRestart(t *testing.T) {
 	}
 }
 
-// TestFleetSupervisorDies: killed, and hung. The services serve on, and the
+// TestFleetSupervisorDies: killed, hung, and upgraded. The services serve on, and the
 // supervisor that systemd starts next goes on with them.
 func TestFleetSupervisorDies(t *testing.T) {
 	u := install(t, testproc.BootSystemd(t, tools), "WatchdogSec=1\nTimeoutAbortSec=100ms\n")
@@ -236,6 +236,22 @@ func TestFleetSupervisorDies(t *testing.T) {
 	u.again(2)
 	same("after the watchdog")
 
+	// One that executes another in its place is the same process to systemd, whose
+	// watchdog it goes on to feed.
+	main := u.main()
+	if out, err := u.s.Try("env", "SEGUE_RUNTIME_DIR=/run/segue", quick, u.segue, "upgrade", "--name", "fleet"); err != nil {
+		t.Fatalf("segue upgrade: %v\n%s", err, out)
+	}
+	u.serve(main)
+	for range 2 {
+		fed := u.s.Property(fleetUnit, "WatchdogTimestampMonotonic")
+		testproc.Until(t, "the watchdog is fed", func() bool { return u.s.Property(fleetUnit, "WatchdogTimestampMonotonic") != fed })
+	}
+	if now, again := u.main(), u.s.Property(fleetUnit, "NRestarts"); now != main || again != "2" {
+		t.Errorf("supervisor %d was %d before it was upgraded; systemd has restarted it %s times, of 2", now, main, again)
+	}
+	same("after an upgrade")
+
 	// The next one has all that it needs: the sockets, and what it adopted.
 	began := time.Now()
 	u.s.Ctl("reload", fleetUnit)
@@ -249,7 +265,7 @@ func TestFleetSupervisorDies(t *testing.T) {
 	}
 
 	// A service that crashes is the supervisor's business, and nobody else's.
-	main, before := u.main(), u.pids()
+	before := u.pids()
 	u.signal(before[0], syscall.SIGKILL)
 	u.is("web serves again", func(o client.Overview) bool {
 		return o.Services[0].Crashes == 1 && o.Services[0].State == client.Serving
