@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/segue-go/segue"
 	"github.com/segue-go/segue/handover"
+	"github.com/segue-go/segue/internal/launch"
 	"go.uber.org/goleak"
 )
 

@@ -161,7 +161,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 			a.next, g.back = g, a.old
 			return g, nil
 		},
-		Probe:        func(ctx context.Context, _ handover.Generation) error { return s.probe(ctx, a.next) },
+		Probe:        func(ctx context.Context, _ handover.Generation) error { return scarce(s.probe(ctx, a.next)) },
 		ProbeWithin:  config.probesWithin(),
 		ReadyTimeout: config.ReadyTimeout, Trial: config.Trial, Probation: config.Probation, MoveWithin: config.DrainTimeout,
 		Move: func(ctx context.Context, _ handover.Generation) (note string) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/segue-go/segue"
 	"github.com/segue-go/segue/conns"
+	"github.com/segue-go/segue/internal/launch"
 	"github.com/segue-go/segue/internal/testnet"
 	"go.uber.org/goleak"
 )

@@ -160,7 +160,7 @@ func (s *Service) remember() {
 	}
 	err := m.keep(s.dir)
 	if err != nil && !s.forgetful {
-		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+		s.bus.publish(client.Event{Kind: client.EventProblem, Text: scarce(err).Error()})
 	}
 	s.forgetful = err != nil
 }
