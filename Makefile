@@ -24,6 +24,7 @@ soak: ## the long tests: 100 restarts under every kind of traffic (about 25 minu
 	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run ZeroLoss ./internal/e2e
 	cd contrib/grpc && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 30m -v .
 	cd examples/live && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestLiveConnectionsStay .
+	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestModel ./internal/supervise
 
 bench: ## benchmarks against their targets; writes bench/RESULTS.md
 	$(GO) run ./bench/cmd/bench
@@ -31,9 +32,10 @@ bench: ## benchmarks against their targets; writes bench/RESULTS.md
 bench-move: ## 9500 live connections over 100 restarts against the record; writes bench/MOVE.md; about 15 minutes
 	$(GO) run ./bench/cmd/move -out bench/MOVE.md
 
-man: ## write docs/man and docs/openapi.json anew, from the commands and the routes
+man: ## write docs/man, docs/openapi.json and the diagram of the states anew, from the code
 	$(GO) test ./internal/cli -run TestManPages -update
 	$(GO) test ./internal/control -run TestOpenAPI -update
+	$(GO) test ./internal/supervise -run TestDiagram -update
 
 fmt: ## format everything
 	gofmt -w $$(git ls-files '*.go')
