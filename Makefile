@@ -18,10 +18,10 @@ demo: build ## upgrade a shop five times under load; fails if a client noticed
 	@$(GO) run ./internal/demo $(BIN)/segue $(BIN)/shop
 
 test: ## test every module, with -race
-	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race ./...); done
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race -timeout 20m ./...); done
 
-soak: ## the long tests: 100 restarts under every kind of traffic (about 25 minutes)
-	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run ZeroLoss ./internal/e2e
+soak: ## the long tests: 100 restarts under every kind of traffic, takeovers, the model of the supervisor (about 40 minutes)
+	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run "ZeroLoss|TestUpgradeInPlace|TestSupervisorKilled" ./internal/e2e
 	cd contrib/grpc && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 30m -v .
 	cd examples/live && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestLiveConnectionsStay .
 	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestModel ./internal/supervise
