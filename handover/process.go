@@ -161,6 +161,14 @@ func StartError(c Command, err error) error {
 		hint = "; it is not a program for this machine, or a script without #!"
 	case errors.Is(err, syscall.ETXTBSY):
 		hint = "; it is being written: put a new version in place by renaming (mv), not by copying over it"
+	case errors.Is(err, syscall.EAGAIN):
+		hint = "; no more processes may be started: raise the limit (ulimit -u, or pids.max of the control group: TasksMax= under systemd)"
+	case errors.Is(err, syscall.EMFILE):
+		hint = "; raise the limit of open files (ulimit -n, LimitNOFILE= under systemd)"
+	case errors.Is(err, syscall.ENFILE):
+		hint = "; the machine has no more open files: raise fs.file-max (sysctl)"
+	case errors.Is(err, syscall.ENOMEM):
+		hint = "; the machine, or the control group, has no memory left"
 	}
 	return fmt.Errorf("cannot start %s: %w%s", c.Path, err, hint)
 }

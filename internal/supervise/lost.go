@@ -16,7 +16,7 @@ func (s *Service) newJournal(generation int) *os.File {
 	if err != nil {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			s.bus.publish(client.Event{Kind: client.EventProblem, Generation: generation,
-				Text: fmt.Sprintf("what generation %d has in flight cannot be named if it dies: %v", generation, err)})
+				Text: fmt.Sprintf("what generation %d has in flight cannot be named if it dies: %v", generation, scarce(err))})
 		}
 		return nil
 	}

@@ -50,7 +50,7 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	if g.output, err = s.logs.open(g.number, config.Name, config.Logs); err != nil {
 		// A full disk must not keep a service down: its output goes where ours goes.
 		s.bus.publish(client.Event{Kind: client.EventProblem, Generation: g.number,
-			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, err)})
+			Text: fmt.Sprintf("the output of generation %d is not kept: %v", g.number, scarce(err))})
 	}
 	if uid != os.Geteuid() && g.output.log != nil {
 		g.output.log.Chown(uid, gid) // it may open /dev/stdout anew, as nginx does
