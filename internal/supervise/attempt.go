@@ -313,6 +313,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 	}
 	if stopping {
 		if serves {
+			s.become(a.next, client.RoleDraining)
 			a.next.leave(handover.Stop, a.next.budget)
 		}
 		s.endIfGone()

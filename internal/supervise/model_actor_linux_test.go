@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -343,6 +344,11 @@ func (a *actor) receive(v handover.Verb, f handover.Fields) <-chan error {
 		a.obey(v)
 		answer <- nil
 		if r.kind == diesAfter {
+			a.w.mu.Unlock()
+			for range r.soon {
+				runtime.Gosched()
+			}
+			a.w.mu.Lock()
 			a.die(9)
 		}
 	}()

@@ -39,6 +39,7 @@ type reaction struct {
 	kind     manner
 	late     time.Duration
 	from, to int
+	soon     int // others may run so many times before it dies
 }
 
 type manner int
@@ -205,6 +206,7 @@ var characters = rapid.Custom(func(t *rapid.T) character {
 			late: often(0, 2, 20*time.Millisecond, 400*time.Millisecond, 2*time.Second, 6*time.Second).Draw(t, "late"),
 			from: often(1, 3, 2, 5, 13).Draw(t, "from"),
 		}
+		r.soon = often(0, 2, 1, 3, 10, 30, 100).Draw(t, "soon")
 		r.to = r.from + often(1000, 1, 0, 1).Draw(t, "times")
 		c.reactions[rapid.SampledFrom(verbs).Draw(t, "verb")] = r
 	}
