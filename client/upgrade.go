@@ -46,6 +46,11 @@ func (c *Client) awaitNext(ctx context.Context, before Overview) (Version, error
 	why := "nobody answers at " + c.socket
 	for {
 		switch now, err := c.Overview(patient); {
+		case errors.Is(err, ErrNotRunning): // its socket is passed on, and never closed
+			return Version{}, &Error{
+				Message: fmt.Sprintf("the supervisor of %s (pid %d) ended while it was upgraded", before.Name, before.PID),
+				Hint:    "the next `segue run` takes over the services that it has left",
+			}
 		case err != nil && patient.Err() != nil: // why is what came before
 		case err != nil:
 			why = err.Error()

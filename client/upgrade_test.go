@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,18 +31,26 @@ func (u *upgrading) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(Version{Version: "v2", API: 1})
 	default:
 		n := min(int(u.asked.Add(1)), len(u.answers))
+		if u.answers[n-1].PID == 0 {
+			panic(ErrNotRunning)
+		}
 		json.NewEncoder(w).Encode(u.answers[n-1])
 	}
 }
 
 // inMemory is a connection to a handler in no time, which synctest can wait for.
-// An answer that the handler breaks off is one that ends too early.
+// An answer that the handler breaks off is one that ends too early; with ErrNotRunning
+// there is no connection.
 type inMemory struct{ h http.Handler }
 
 func (m inMemory) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	rec := httptest.NewRecorder()
 	defer func() {
-		if recover() != nil {
+		switch recover() {
+		case nil:
+		case ErrNotRunning:
+			resp, err = nil, explainDial("/run/shop/api.sock", syscall.ECONNREFUSED)
+		default:
 			if resp, err = rec.Result(), nil; rec.Body.Len() == 0 {
 				resp, err = nil, io.EOF
 			}
@@ -74,6 +83,7 @@ func TestUpgrade(t *testing.T) {
 		"another process":       {hangUp, []Overview{before, state(8, later, 0, 100)}, "the supervisor of shop (pid 7) ended while it was upgraded; another one (pid 8) runs"},
 		"a generation was lost": {hangUp, []Overview{before, state(7, later, 0, 101)}, "was not upgraded within 30s: the new one does not know generation 1 of web (pid 100)"},
 		"nothing has happened":  {hangUp, []Overview{before}, "was not upgraded within 30s: the one of before still answers"},
+		"nobody is there any more": {hangUp, []Overview{before, {}}, "the supervisor of shop (pid 7) ended while it was upgraded; the next `segue run`"},
 		"a refusal": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(409)
 			fmt.Fprintln(w, `{"error":"no","hint":"wait"}`)

@@ -36,6 +36,10 @@ type outpost struct {
 
 // supervises is the outpost's process.
 func supervises(dir string) int {
+	if len(os.Args) > 1 && os.Args[1] == "version" {
+		json.NewEncoder(os.Stdout).Encode(client.Version{Version: "outpost", API: client.APIVersion})
+		return 0
+	}
 	read := func() (p supervise.Plan, err error) {
 		p = supervise.Plan{Name: "outpost", Dir: dir}
 		data, err := os.ReadFile(filepath.Join(dir, "plan.json"))
@@ -79,7 +83,7 @@ func supervises(dir string) int {
 		}
 	}()
 	err = s.Run(ctx)
-	last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	last, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	api.Shutdown(last)
 	if err != nil {

@@ -226,6 +226,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+var errEnded error = &client.Error{Message: "the service has ended"}
+
 // do has the loop run f and returns after it has.
 func (s *Service) do(f func() error) error {
 	c := call{f, make(chan error, 1)}
@@ -233,7 +235,7 @@ func (s *Service) do(f func() error) error {
 	case s.calls <- c:
 		return <-c.done
 	case <-s.ended:
-		return &client.Error{Message: "the service has ended"}
+		return errEnded
 	}
 }
 

@@ -45,22 +45,21 @@ func (s *Supervisor) Upgrade(ctx context.Context, r client.UpgradeRequest) error
 		return &client.Error{Message: "cannot upgrade now: services are being started or changed", Hint: "wait until that is over; `segue status` shows it"}
 	}
 	defer s.acting.Unlock()
-	s.mu.Lock()
-	var services []*Service
-	for _, i := range s.instances() {
-		if i.life != nil {
-			services = append(services, i.life.service)
-		}
-	}
-	s.mu.Unlock()
-	w := &will{numbers: map[string]int{}}
-	defer w.revoke()
-	for _, sv := range services {
+	running := s.begun()
+	for _, sv := range running {
 		release, err := sv.hold()
 		if err != nil {
 			return err
 		}
 		defer release()
+	}
+	waiting, err := s.waiting(running)
+	if err != nil {
+		return err
+	}
+	w := &will{numbers: map[string]int{}}
+	defer w.revoke()
+	for _, sv := range slices.Concat(running, waiting) {
 		if err := sv.bequeath(w); err != nil {
 			return refusal(err)
 		}
@@ -113,6 +112,39 @@ func prove(ctx context.Context, binary string) error {
 	return nil
 }
 
+// begun are the services whose loops run.
+func (s *Supervisor) begun() (all []*Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances() {
+		if i.life != nil && i.life.begun {
+			all = append(all, i.life.service)
+		}
+	}
+	return all
+}
+
+// waiting are the services whose loops do not run, and will not while those that do
+// are held, since what they wait for does not become ready then. An error says that
+// this is not the moment.
+func (s *Supervisor) waiting(held []*Service) (all []*Service, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, &client.Error{Message: "cannot upgrade now: the supervisor is about to end"}
+	}
+	for _, i := range s.instances() {
+		switch {
+		case i.life == nil || slices.Contains(held, i.life.service):
+		case i.life.begun || i.life.service.adopted || len(s.missing(i.member)) == 0:
+			return nil, &client.Error{Message: fmt.Sprintf("cannot upgrade now: %s is being started", i.name), Hint: "wait until it serves; `segue status` shows it"}
+		default:
+			all = append(all, i.life.service)
+		}
+	}
+	return all, nil
+}
+
 // hold stops the loop, at rest, until release. Who is not at rest is not held.
 func (s *Service) hold() (release func(), err error) {
 	released, held := make(chan struct{}), make(chan error, 1)
@@ -126,6 +158,9 @@ func (s *Service) hold() (release func(), err error) {
 			<-released
 			return nil
 		})
+		if err == errEnded {
+			err = &client.Error{Message: fmt.Sprintf("cannot upgrade now: %s is about to end", s.name), Hint: "try again in a moment"}
+		}
 		select {
 		case held <- err:
 		default:
@@ -137,7 +172,8 @@ func (s *Service) hold() (release func(), err error) {
 	return func() { close(released) }, nil
 }
 
-// bequeath leaves what the next program needs of this service. The loop is held.
+// bequeath leaves what the next program needs of this service. The loop is held, or
+// does not run.
 func (s *Service) bequeath(w *will) error {
 	leave := func(what string, f *os.File) error { return w.leave(s.name+"/"+what, f) }
 	errs := []error{leave("lock", s.home.lock), leave("solo", s.common.solo)}
