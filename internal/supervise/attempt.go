@@ -153,7 +153,10 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 	report := client.Report{Service: s.name, Action: a.action, Began: time.Now()}
 	config := a.recipe.Config
 	restart := handover.Restart{
-		Spawn: func(context.Context) (handover.Generation, error) {
+		Spawn: func(ctx context.Context) (handover.Generation, error) {
+			if ctx.Err() != nil { // stopped while the old one left
+				return nil, context.Cause(ctx)
+			}
 			g, err := s.spawn(a.recipe)
 			if err != nil {
 				return nil, err

@@ -198,8 +198,9 @@ var characters = rapid.Custom(func(t *rapid.T) character {
 	c.exit = often(0, 4, 3, 7).Draw(t, "exit")
 	c.deaf = often(false, 4, true).Draw(t, "deaf")
 	c.reaped = often(0, 3, 10*time.Millisecond).Draw(t, "reaped")
-	verbs := []handover.Verb{handover.Trial, handover.Check, handover.Open, handover.Pause, handover.Resume, handover.Adopt,
-		handover.Move, handover.Proven, handover.Drain, handover.Stop, handover.Reload}
+	verbs := []handover.Verb{handover.Trial, handover.Check, handover.Open, handover.Pause, handover.Resume, handover.Adopt, handover.Move,
+		handover.Proven, handover.Drain, handover.Stop, handover.Reload, // and where it matters most:
+		handover.Move, handover.Move, handover.Proven, handover.Proven, handover.Resume, handover.Check}
 	for range rapid.IntRange(0, 3).Draw(t, "peculiarities") {
 		r := reaction{
 			kind: manner(rapid.IntRange(0, manners-1).Draw(t, "manner")),

@@ -25,6 +25,7 @@ type world struct {
 	actors   []*actor // in the order in which they were started
 	started  int      // or could not be
 	ending   bool     // somebody has told the service to end
+	since    time.Time
 	asks     []*ask
 	story    []string
 	failures []string
@@ -64,6 +65,7 @@ func (w *world) start(_ launch.Spec, c handover.Command) (process, error) {
 	defer w.mu.Unlock()
 	character := w.plan.cast[w.started%len(w.plan.cast)]
 	w.started++
+	w.check(!w.over(), "process %d is started, and the service was told to end", w.started)
 	if character.unstartable {
 		w.log(nil, "process %d cannot be started", w.started)
 		return process{}, fmt.Errorf("cannot start %s: it is no good", c.Path)
@@ -87,6 +89,9 @@ func (w *world) start(_ launch.Spec, c handover.Command) (process, error) {
 	return process{a.pid, a}, nil
 }
 
+// over says whether the service was told to end, and not in this very moment.
+func (w *world) over() bool { return w.ending && time.Since(w.since) > 0 }
+
 // incumbent is who serves while a comes up.
 func (w *world) incumbent(a *actor) *actor {
 	for _, o := range w.actors {
@@ -105,6 +110,10 @@ func (w *world) diedSince(t time.Time) bool {
 // asked holds a verb against the rules.
 func (w *world) asked(a *actor, v handover.Verb, f handover.Fields) {
 	c := a.config
+	switch v {
+	case handover.Trial, handover.Open, handover.Pause, handover.Move, handover.Proven:
+		w.check(!w.over(), "%v is asked for %s, and the service was told to end", a, v)
+	}
 	switch v {
 	case handover.Trial:
 		w.check(a.saidReady, "%v was tried before it was ready", a)
