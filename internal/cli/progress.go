@@ -133,7 +133,7 @@ func (p *textPrinter) show() {
 	}
 	l, st := p.lives[len(p.lives)-1], p.screen.style
 	p.screen.show(func() string {
-		return st.row(st.going, p.named(l.service)+l.step, max(0, time.Since(l.since)), l.note)
+		return st.row(st.going, p.named(l.service), l.step, max(0, time.Since(l.since)), l.note)
 	})
 }
 
@@ -157,7 +157,7 @@ func stepRow(st style, s client.Step, name, note string) string {
 	case s.Note != "":
 		note = s.Note
 	}
-	return st.row(mark, name+s.Name, s.Took, strings.ReplaceAll(clean(note), "\n", " "))
+	return st.row(mark, name, s.Name, s.Took, strings.ReplaceAll(clean(note), "\n", " "))
 }
 
 // stateLine is how a state is announced; "" when its report says it all.

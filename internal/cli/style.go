@@ -36,8 +36,9 @@ func (s style) red(text string) string   { return s.paint("31", text) }
 func (s style) faint(text string) string { return s.paint("2", text) }
 func (s style) bold(text string) string  { return s.paint("1", text) }
 
-// row is one step: mark, name, duration, and what there is to say.
-func (s style) row(mark, name string, took time.Duration, note string) string {
+// row is one step: mark, of which service ("" if that is clear), name, duration, and
+// what there is to say.
+func (s style) row(mark, service, name string, took time.Duration, note string) string {
 	width := max(len([]rune(s.ok)), len([]rune(s.bad)))
 	padded := mark + strings.Repeat(" ", width-len([]rune(mark)))
 	switch mark {
@@ -46,7 +47,7 @@ func (s style) row(mark, name string, took time.Duration, note string) string {
 	case s.bad:
 		padded = s.red(padded)
 	}
-	return strings.TrimRight(fmt.Sprintf("  %s %-9s %7s  %s", padded, name, short(took), note), " ")
+	return strings.TrimRight(fmt.Sprintf("  %s %s%-9s %7s  %s", padded, service, name, short(took), note), " ")
 }
 
 // short is a duration as people say it.
