@@ -77,12 +77,12 @@ func TestUpgrade(t *testing.T) {
 		answers []Overview
 		want    string // error
 	}{
-		"it goes well":          {hangUp, []Overview{before, before, state(7, later, 0), state(7, later, 0, 100)}, ""},
-		"one has crashed":       {hangUp, []Overview{before, state(7, later, 1, 101)}, ""},
-		"events come before":    {func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, `{"kind":"problem"}`); hangUp(w, r) }, []Overview{before, state(7, later, 0, 100)}, ""},
-		"another process":       {hangUp, []Overview{before, state(8, later, 0, 100)}, "the supervisor of shop (pid 7) ended while it was upgraded; another one (pid 8) runs"},
-		"a generation was lost": {hangUp, []Overview{before, state(7, later, 0, 101)}, "was not upgraded within 30s: the new one does not know generation 1 of web (pid 100)"},
-		"nothing has happened":  {hangUp, []Overview{before}, "was not upgraded within 30s: the one of before still answers"},
+		"it goes well":             {hangUp, []Overview{before, before, state(7, later, 0), state(7, later, 0, 100)}, ""},
+		"one has crashed":          {hangUp, []Overview{before, state(7, later, 1, 101)}, ""},
+		"events come before":       {func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, `{"kind":"problem"}`); hangUp(w, r) }, []Overview{before, state(7, later, 0, 100)}, ""},
+		"another process":          {hangUp, []Overview{before, state(8, later, 0, 100)}, "the supervisor of shop (pid 7) ended while it was upgraded; another one (pid 8) runs"},
+		"a generation was lost":    {hangUp, []Overview{before, state(7, later, 0, 101)}, "was not upgraded within 30s: the new one does not know generation 1 of web (pid 100)"},
+		"nothing has happened":     {hangUp, []Overview{before}, "was not upgraded within 30s: the one of before still answers"},
 		"nobody is there any more": {hangUp, []Overview{before, {}}, "the supervisor of shop (pid 7) ended while it was upgraded; the next `segue run`"},
 		"a refusal": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(409)
