@@ -158,7 +158,7 @@ func (g *generator) job(cmd *cobra.Command, program []string) (deploy.Job, error
 	program = append([]string{path}, program[1:]...)
 	j := deploy.Job{Name: g.name, Dir: dir, User: g.user, Group: g.group, Command: program, Stop: libraryStop}
 	if j.Name == "" {
-		j.Name = nameOf(path)
+		j.Name = programName(path)
 	}
 	service := "" // sockets of a library have no service in their names
 	if !g.library {

@@ -45,7 +45,7 @@ what goes on to serve.`,
 					member.Probes = []supervise.Probe{*probe.probe}
 				}
 				if member.Name == "" {
-					member.Name = nameOf(args[0])
+					member.Name = programName(args[0])
 				}
 				return member
 			})
@@ -72,17 +72,9 @@ what goes on to serve.`,
 	return cmd
 }
 
-// nameOf is the name of a service whose program is at path: what can be in a
-// name stays, the rest becomes '-'.
-func nameOf(path string) string {
-	base := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".exe")
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
-			return r
-		}
-		return '-'
-	}, base)
-	return strings.TrimLeft(name, "._-")
+// programName is the name of a service whose program is at path.
+func programName(path string) string {
+	return manifest.NameFrom(strings.TrimSuffix(filepath.Base(path), ".exe"))
 }
 
 // plan is that of the file, or of the program that was named instead.

@@ -63,7 +63,7 @@ func Parse(path string, data []byte) (supervise.Plan, error) {
 	}
 	f, ok := manifest.kind().read(r, root)
 	if f.name.node == nil {
-		if f.name.value = nameFrom(filepath.Base(r.dir)); !nameForm.MatchString(f.name.value) {
+		if f.name.value = NameFrom(filepath.Base(r.dir)); !nameForm.MatchString(f.name.value) {
 			r.bad(root, "add name", "cannot call the supervisor after its directory: a name is %s", nameRule)
 		}
 	}
@@ -75,8 +75,9 @@ func Parse(path string, data []byte) (supervise.Plan, error) {
 	return p, nil
 }
 
-// nameFrom makes a name: what can be in one stays, the rest becomes '-'.
-func nameFrom(s string) string {
+// NameFrom makes the name of a service or supervisor from s: what can be in one
+// stays, the rest becomes '-'. It may be empty, or too long.
+func NameFrom(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c) {
 			return c

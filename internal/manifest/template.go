@@ -67,7 +67,7 @@ func guess(dir string) project {
 	p := project{program: "shop", speaks: true, build: "build it, or correct the path"}
 	absolute, err := filepath.Abs(dir)
 	if err == nil {
-		p.name = nameFrom(filepath.Base(absolute))
+		p.name = NameFrom(filepath.Base(absolute))
 	}
 	if data, err := readFile(filepath.Join(dir, "go.mod")); err == nil {
 		if m := moduleLine.FindSubmatch(data); m != nil {
@@ -78,7 +78,7 @@ func guess(dir string) project {
 	} else if found := executable(dir); found != "" {
 		p.program, p.build = found, ""
 	}
-	p.service = nameFrom(strings.TrimSuffix(p.program, filepath.Ext(p.program)))
+	p.service = NameFrom(strings.TrimSuffix(p.program, filepath.Ext(p.program)))
 	if !nameForm.MatchString(p.service) || slices.Contains(reserved, p.service) {
 		p.service = "web"
 	}
