@@ -79,7 +79,13 @@ func (s *Service) Change(ctx context.Context, c Config) (client.Report, error) {
 		undo()
 		return report, err
 	}
-	s.do(func() error { s.configure(c); s.remember(); return nil })
+	s.do(func() error {
+		if s.planned = c; c.startsLike(s.recipe.Config) { // it was not rolled back while the old one left
+			s.configure(c)
+		}
+		s.remember()
+		return nil
+	})
 	return report, nil
 }
 
@@ -227,9 +233,12 @@ func (s *Service) settle(g *generation) {
 	before := s.recipe
 	s.recipe = g.recipe
 	s.recipe.Proven = g.info()
+	if before.Config.startsLike(g.recipe.Config) {
+		s.recipe.Config = before.Config // the rest may have been changed meanwhile
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view.config = g.recipe.Config
+	s.view.config = s.recipe.Config
 	switch {
 	case before.same(s.recipe):
 		s.recipe.Proven = before.Proven

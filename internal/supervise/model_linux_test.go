@@ -125,6 +125,7 @@ func play(p plan, dir string) string {
 		account.read()
 	}
 	account.atRest()
+	r.atRest()
 	r.act(action{kind: stops})
 	select {
 	case <-ran:
@@ -240,6 +241,17 @@ func (r *runner) change(a action) {
 		}
 		return report, err
 	})
+}
+
+// atRest: what was changed is changed, unless it was rolled back.
+func (r *runner) atRest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending || r.state() != client.Serving || slices.ContainsFunc(r.plan.actions, func(a action) bool { return a.kind == rollsBack }) {
+		return
+	}
+	is := r.s.view.config
+	r.check(equal(is, r.config), "the service was changed to %v %v, and is %v %v", r.config.Env, r.config.KillAfter, is.Env, is.KillAfter)
 }
 
 // ask has somebody wait for an answer.

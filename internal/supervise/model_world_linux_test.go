@@ -235,6 +235,9 @@ func (w *world) inLoop() {
 	case client.Serving:
 		w.check(!trying && !pausing, "%s: attempt %v, pause %v", v.state, trying, pausing)
 		w.serving(v.current)
+		w.check(v.current == nil || s.recipe.Config.startsLike(v.current.recipe.Config), "what serves was started with %v, the next one would be with %v",
+			v.current.recipe.Config.Env, s.recipe.Config.Env)
+		w.check(s.recipe.Config.KillAfter == v.config.KillAfter, "the settings are %v, those of the next are %v", v.config.KillAfter, s.recipe.Config.KillAfter)
 	case client.BackingOff:
 		w.check(!trying && pausing, "%s: attempt %v, pause %v", v.state, trying, pausing)
 	case client.Stopping:
