@@ -101,7 +101,9 @@ func (m *Members) Save(state func() []byte) {
 
 // Resumed is the function [Resumed] for the group: it reports whether the group
 // has moved here, to every member that moved with it and to those that join it
-// later, and returns what was saved.
+// later, and returns what was saved. A move that fails, because a member is refused
+// or not answered in time, may be tried again, and then it comes with another state:
+// what was made of the first one is out of date.
 func (m *Members) Resumed() ([]byte, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -68,21 +68,31 @@ func (c *Chat) Serve(w http.ResponseWriter, r *http.Request, name string) {
 // first of the members that have moved says something here, all are counted.
 func (c *Chat) enter(name string, group *conns.Members) *Room {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	room := c.rooms[name]
 	if room == nil {
 		room = &Room{members: map[*gorilla.Conn]bool{}}
-		if state, moved := group.Resumed(); moved {
-			_ = json.Unmarshal(state, room)
-			room.moved = room.N
-		}
 		c.rooms[name] = room
 	}
-	group.Save(room.save)
+	c.mu.Unlock()
 	room.mu.Lock()
-	defer room.mu.Unlock()
+	if state, moved := group.Resumed(); moved {
+		room.goOn(state)
+	}
 	room.online++
+	room.mu.Unlock()
+	group.Save(room.save)
 	return room
+}
+
+// goOn makes the room what it was in the process it comes from. What has fewer lines
+// is of another member of the same move, or of an attempt at it that has failed,
+// after which the room went on elsewhere.
+func (r *Room) goOn(state []byte) {
+	var was Room
+	if err := json.Unmarshal(state, &was); err != nil || was.N <= r.N {
+		return
+	}
+	r.N, r.History, r.moved = was.N, was.History, was.N
 }
 
 // leave is not called in the process that a member has moved from, where it is no
