@@ -24,6 +24,7 @@ func openSocket(path string, readers int) (*net.UnixListener, error) {
 	// connect in between, and whoever finds it finds it ready.
 	unfinished := path + ".new"
 	os.Remove(unfinished)
+	os.Remove(path) // the disk may have no room for both
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: unfinished, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the API socket: %w", err)

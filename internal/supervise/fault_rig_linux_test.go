@@ -167,10 +167,19 @@ func (o *outpost) man(names ...string) {
 	o.serve(names...)
 }
 
+// lives fails the test if the outpost's process has ended.
+func (o *outpost) lives() {
+	o.t.Helper()
+	if o.cmd.Process != nil && testproc.Gone(o.cmd.Process.Pid) {
+		o.t.Fatalf("the outpost has ended:\n%s", o.said(0))
+	}
+}
+
 // serve waits until these instances do, under the present process.
 func (o *outpost) serve(names ...string) {
 	o.t.Helper()
 	testproc.Until(o.t, fmt.Sprint(names, " serve"), func() bool {
+		o.lives()
 		all, err := o.api.Overview(o.t.Context())
 		return err == nil && all.PID == o.cmd.Process.Pid && !slices.ContainsFunc(names, func(n string) bool {
 			return !slices.ContainsFunc(all.Services, func(st client.Status) bool { return st.Service == n && st.State == client.Serving })

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,6 +60,9 @@ type heldSocket struct {
 
 func memoryFile(dir string) string { return filepath.Join(dir, "state.json") }
 
+// spareFile takes turns with it: each is whole until the other one is.
+func spareFile(dir string) string { return filepath.Join(dir, "state.json.new") }
+
 // recall reads what an earlier supervisor has left in dir; nil when it has left
 // nothing, or nothing that can be read.
 func recall(dir string) (*memory, error) {
@@ -87,14 +91,29 @@ func (m memory) keep(dir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot write down the state of the service: %w", err)
 	}
-	path := memoryFile(dir)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	if err := overwrite(spareFile(dir), data); err != nil {
 		return fmt.Errorf("cannot write down the state of the service: %w", err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := swap(spareFile(dir), memoryFile(dir)); err != nil {
 		return fmt.Errorf("cannot write down the state of the service: %w", err)
 	}
 	return nil
+}
+
+// overwrite makes data the content of a file, in the room that it has on the disk
+// already, and so also when there is no other: it never gets shorter, what follows
+// data is space.
+func overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		rest := max(0, int(info.Size())-len(data))
+		_, err = f.WriteAt(append(data, bytes.Repeat([]byte{' '}, rest)...), 0)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // boot tells one run of the machine from another (random(4)); "" where it cannot.
@@ -104,7 +123,10 @@ func boot() string {
 }
 
 // forget is for a service that has ended in order.
-func forget(dir string) { os.Remove(memoryFile(dir)) }
+func forget(dir string) {
+	os.Remove(memoryFile(dir))
+	os.Remove(spareFile(dir))
+}
 
 // survivors are the generations of m that live, as they are.
 func (m *memory) survivors() (all []*generation, err error) {
