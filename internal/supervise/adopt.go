@@ -174,10 +174,8 @@ func (s *Service) cannotAdopt(alive []*generation) error {
 func (s *Service) reopen(current *generation) {
 	s.recipe.file = s.estate().executable(s.name+"/program", s.recipe)
 	if s.recipe.file == nil && current != nil {
-		s.recipe.file, _ = openExecutable(fmt.Sprintf("/proc/%d/exe", current.process.PID))
-		if s.recipe.file != nil {
-			s.recipe.file.path = s.recipe.Program
-		}
+		// The file of the process is an interpreter's if the program is a script.
+		s.recipe.file = s.recipe.found(fmt.Sprintf("/proc/%d/exe", current.process.PID), s.recipe.Program)
 	}
 	if current != nil {
 		current.recipe.file = s.recipe.file
@@ -187,13 +185,11 @@ func (s *Service) reopen(current *generation) {
 	}
 	s.previous.file = s.estate().executable(s.name+"/previous", *s.previous)
 	if s.previous.file == nil {
-		f, err := openExecutable(s.previous.Program)
-		if err != nil || mark(f.info) != s.previous.Mark {
-			f.close()
-			s.previous = nil // another file is in its place, and nobody has it open
-			return
-		}
-		s.previous.file = f
+		s.previous.file = s.previous.found(s.previous.Program)
+	}
+	if s.previous.file == nil {
+		s.previous = nil // another file is in its place, and nobody has it open
+		return
 	}
 	s.view.previous = &s.previous.Proven
 }

@@ -249,6 +249,14 @@ func (s *Service) settle(g *generation) {
 		}
 		s.previous, s.view.previous = &before, &before.Proven
 	}
+	programs := []string{s.recipe.Program}
+	if s.previous != nil {
+		programs = append(programs, s.previous.Program)
+	}
+	for _, g := range s.view.alive {
+		programs = append(programs, g.recipe.Program)
+	}
+	prune(s.dir, programs)
 }
 
 // finish gives the report to everybody. A first start is no restart.

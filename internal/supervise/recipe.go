@@ -2,11 +2,13 @@ package supervise
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/segue-go/segue/client"
@@ -36,13 +38,15 @@ func (r recipe) again(home string) (recipe, error) {
 		if program, err = r.file.restore(home, r.Proven.Number); err != nil {
 			return r, err
 		}
+	} else if info, err := os.Stat(program); err != nil || mark(info) != r.Mark {
+		return r, fmt.Errorf("cannot bring back %s: another file has taken its place, and it could not be read before; let the supervisor's user read programs", program)
 	}
 	return recipe{Config: r.Config, Path: r.Path, Program: program}, nil
 }
 
 // same says whether two generations were started from the same file, alike.
 func (r recipe) same(o recipe) bool {
-	return r.Mark != "" && r.Mark == o.Mark && r.Config.startsLike(o.Config)
+	return r.Mark != "" && r.Mark == o.Mark && r.Program == o.Program && r.Config.startsLike(o.Config)
 }
 
 // startsLike says whether a generation of c would be started as one of o is:
@@ -73,6 +77,20 @@ func mark(info os.FileInfo) string {
 	return fmt.Sprintf("%s %d %d", inode(info), info.Size(), info.ModTime().UnixNano())
 }
 
+// found is the file that r was started with, at the first of these paths where it is.
+func (r recipe) found(paths ...string) *executable {
+	for _, path := range paths {
+		if e, err := openExecutable(path); err == nil {
+			if mark(e.info) == r.Mark {
+				e.path = r.Program
+				return e
+			}
+			e.close()
+		}
+	}
+	return nil
+}
+
 func openExecutable(path string) (*executable, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,11 +115,18 @@ func (e *executable) restore(home string, generation int) (path string, err erro
 	if e.inPlace() {
 		return e.path, nil
 	}
-	path = filepath.Join(home, "binaries", strconv.Itoa(generation), filepath.Base(e.path))
+	if now, err := e.file.Stat(); err != nil || mark(now) != mark(e.info) {
+		return "", fmt.Errorf("cannot bring back %s: it was written into, and what it was is gone; put a new version beside it and rename it (install, mv)", e.path)
+	}
+	path = filepath.Join(copies(home), strconv.Itoa(generation), filepath.Base(e.path))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+	err = os.MkdirAll(filepath.Dir(path), 0o711)
+	for _, dir := range []string{copies(home), filepath.Dir(path)} {
+		err = errors.Join(err, os.Chmod(dir, 0o711)) // whatever the umask: the service's user is to find it
+	}
+	if err != nil {
 		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
 	}
 	unfinished := path + ".new"
@@ -111,6 +136,9 @@ func (e *executable) restore(home string, generation int) (path string, err erro
 		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
 	}
 	_, err = io.Copy(out, io.NewSectionReader(e.file, 0, e.info.Size()))
+	if err == nil {
+		err = errors.Join(own(out, e.info), out.Chmod(e.info.Mode().Perm()))
+	}
 	if shut := out.Close(); err == nil {
 		err = shut
 	}
@@ -121,6 +149,19 @@ func (e *executable) restore(home string, generation int) (path string, err erro
 		return "", fmt.Errorf("cannot bring back %s: %w", e.path, err)
 	}
 	return path, nil
+}
+
+// copies is where programs are that were brought back, each in a directory of its own.
+func copies(home string) string { return filepath.Join(home, "binaries") }
+
+// prune removes the copies that are none of these programs.
+func prune(home string, programs []string) {
+	all, _ := filepath.Glob(filepath.Join(copies(home), "*"))
+	for _, dir := range all {
+		if !slices.ContainsFunc(programs, func(p string) bool { return filepath.Dir(p) == dir }) {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 func (e *executable) close() {

@@ -28,6 +28,15 @@ func inode(info os.FileInfo) string {
 	return ""
 }
 
+// own gives f the owner of another file, if this user may.
+func own(f *os.File, as os.FileInfo) error {
+	st, ok := as.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return f.Chown(int(st.Uid), int(st.Gid))
+}
+
 func ours(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid()

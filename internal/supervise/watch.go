@@ -36,7 +36,9 @@ func (s *Service) spawn(r recipe) (*generation, error) {
 	r.Mark = ""
 	if r.file, err = openExecutable(r.Program); err == nil {
 		r.Mark = mark(r.file.info)
-	} // it may be executed, but not read
+	} else if info, err := os.Stat(r.Program); err == nil {
+		r.Mark = mark(info) // it may be executed, but not read
+	}
 	var g *generation
 	err = s.do(func() error {
 		s.number++
