@@ -43,6 +43,7 @@ type relic struct {
 	Clock   uint64      `json:"clock"` // when it was started, by the kernel's clock; see handover.Process.Started
 	Started time.Time   `json:"started"`
 	Served  time.Time   `json:"served"`
+	Since   int64       `json:"since,omitempty"` // the same by uptime, in nanoseconds
 	Role    client.Role `json:"role"`
 	UID     int         `json:"uid"`
 	Managed bool        `json:"managed"`
@@ -163,6 +164,9 @@ func (m *memory) alive() bool {
 func (r relic) generation(p *handover.Process) *generation {
 	g := newGeneration(r.Number, r.Recipe, r.UID, r.Started)
 	g.process, g.role, g.served, g.sockets = processOf(p), r.Role, r.Served, r.Sockets
+	if up := uptime(); r.Since > 0 && up > 0 {
+		g.served = time.Now().Add(min(0, time.Duration(r.Since)-up)) // the clock may have been set
+	}
 	g.output = &output{} // its own are all there are
 	if r.Role != client.RoleStarting {
 		g.becomesReady()
@@ -190,7 +194,12 @@ func (s *Service) remember() {
 func (g *generation) relic() relic {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var since int64
+	if up := uptime(); !g.served.IsZero() && up > 0 {
+		since = int64(up - time.Since(g.served))
+	}
 	return relic{
+		Since:  since,
 		Number: g.number, PID: g.process.PID, Clock: g.process.Started(), Started: g.started, Served: g.served,
 		Role: g.role, UID: g.uid, Managed: g.link != nil, Sockets: g.sockets, Recipe: g.recipe,
 	}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package supervise
+
+import "time"
+
+func uptime() time.Duration { return 0 }
