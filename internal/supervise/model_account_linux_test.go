@@ -20,6 +20,7 @@ type account struct {
 	begun        int // starts that ended in service
 	done, undone int // that were asked for, by their reports
 	crashed      int
+	row          int // of starts that failed
 }
 
 // onlooker begins before the service does.
@@ -74,7 +75,18 @@ func (a *account) enters(e client.Event) {
 		return err == nil && to == e.State
 	})
 	w.check(possible, "%s -> %s is not in the table", from, e.State)
-	policy := w.plan.config.Restart
+	policy, limit := w.plan.config.Restart, w.plan.config.Backoff.Limit
+	switch { // failures in a row
+	case e.State == client.Serving:
+		a.row = 0
+	case from == client.Starting && e.State == client.BackingOff:
+		a.row++
+	case from == client.BackingOff && e.State == client.Starting:
+		w.check(limit < 0 || a.row < limit, "it is started again after %d failures in a row", a.row)
+		w.check(policy != Never, "it is started again, and never should be")
+	case e.State == client.Failed:
+		w.check(limit > 0 || policy == Never, "it is given up, and there is no limit")
+	}
 	switch {
 	case from == client.Restarting && e.State == client.Serving:
 		a.kept++

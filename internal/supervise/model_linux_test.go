@@ -102,7 +102,7 @@ func play(p plan, dir string) string {
 	defer cancel()
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	r := &runner{world: w, dir: dir, config: c, end: cancel}
+	r := &runner{world: w, dir: dir, config: c, listened: []string{"web"}, end: cancel}
 	for _, a := range p.actions {
 		w.mu.Lock()
 		w.log(nil, "DO %v", a)
@@ -147,6 +147,7 @@ type runner struct {
 	dir       string
 	config    Config // that was wanted last
 	changing  bool
+	listened  []string // names of the sockets of all configurations there were
 	installed int
 	end       func()
 }
@@ -238,6 +239,9 @@ func (r *runner) change(a action) {
 		defer r.mu.Unlock()
 		if r.changing = false; err == nil && report.Outcome == client.Done {
 			r.config = c
+			for _, l := range c.Listen {
+				r.listened = append(r.listened, l.Name)
+			}
 		}
 		return report, err
 	})
@@ -247,11 +251,18 @@ func (r *runner) change(a action) {
 func (r *runner) atRest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending || r.state() != client.Serving || slices.ContainsFunc(r.plan.actions, func(a action) bool { return a.kind == rollsBack }) {
+	if r.ending || r.state() != client.Serving {
+		return
+	}
+	for _, o := range r.s.common.sockets.each() {
+		r.check(slices.Contains(r.listened, o.Name), "socket %q is open, and nobody has wanted it but in vain", o.Name)
+	}
+	r.check(equal(r.s.planned, r.config), "the plan is %v %v, and was changed to %v %v", r.s.planned.Env, r.s.planned.KillAfter, r.config.Env, r.config.KillAfter)
+	if slices.ContainsFunc(r.plan.actions, func(a action) bool { return a.kind == rollsBack }) {
 		return
 	}
 	is := r.s.view.config
-	r.check(equal(is, r.config), "the service was changed to %v %v, and is %v %v", r.config.Env, r.config.KillAfter, is.Env, is.KillAfter)
+	r.check(equal(is, r.config) && is.KillAfter == r.s.recipe.Config.KillAfter, "the service was changed to %v %v, and is %v %v", r.config.Env, r.config.KillAfter, is.Env, is.KillAfter)
 }
 
 // ask has somebody wait for an answer.

@@ -50,7 +50,6 @@ const (
 	hangs      // no answer, no effect
 	diesBefore // without effect or answer
 	diesAfter  // with both
-	manners    = iota
 )
 
 func (m manner) String() string {
@@ -203,7 +202,7 @@ var characters = rapid.Custom(func(t *rapid.T) character {
 		handover.Move, handover.Move, handover.Proven, handover.Proven, handover.Resume, handover.Check}
 	for range rapid.IntRange(0, 3).Draw(t, "peculiarities") {
 		r := reaction{
-			kind: manner(rapid.IntRange(0, manners-1).Draw(t, "manner")),
+			kind: often(diesAfter, 3, obeys, refuses, refuses, hangs, diesBefore).Draw(t, "manner"),
 			late: often(0, 2, 20*time.Millisecond, 400*time.Millisecond, 2*time.Second, 6*time.Second).Draw(t, "late"),
 			from: often(1, 3, 2, 5, 13).Draw(t, "from"),
 		}

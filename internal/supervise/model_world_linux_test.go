@@ -246,6 +246,12 @@ func (w *world) inLoop() {
 	case client.Failed:
 		w.check(!trying && !pausing, "%s: attempt %v, pause %v", v.state, trying, pausing)
 	}
+	if v.state != client.Stopping && !slices.ContainsFunc(w.actors, func(a *actor) bool { return a.inFlight > 0 }) {
+		for _, a := range w.living() {
+			stays := a.g != nil && a.g == v.current && (v.state == client.Serving || v.state == client.Restarting) || trying && a == w.actors[len(w.actors)-1]
+			w.check(stays || len(a.told) > 0, "%s: %v is of no use, and was not told to leave", v.state, a)
+		}
+	}
 	roles := map[client.Role]int{}
 	for _, g := range v.alive {
 		roles[g.info().Role]++
