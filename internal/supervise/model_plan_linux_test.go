@@ -160,6 +160,13 @@ var plans = rapid.Custom(func(t *rapid.T) plan {
 	}}
 	p.cast = rapid.SliceOfN(characters, 1, 6).Draw(t, "cast")
 	p.actions = rapid.SliceOfN(actions, 1, 16).Draw(t, "actions")
+	if often(true, 1, false).Draw(t, "a restart with something wrong on both sides") {
+		old, next := character{reactions: map[handover.Verb]reaction{}}, character{reactions: map[handover.Verb]reaction{}}
+		old.misbehaves(t, handover.Pause, handover.Resume, handover.Resume, handover.Move)
+		next.misbehaves(t, handover.Open, handover.Check, handover.Adopt, handover.Proven)
+		p.cast = append([]character{old, next}, p.cast...)
+		p.actions = append([]action{{kind: waits, then: time.Second}, {kind: restarts, then: 4 * time.Second}}, p.actions...)
+	}
 	return p
 })
 
@@ -201,14 +208,19 @@ var characters = rapid.Custom(func(t *rapid.T) character {
 		handover.Proven, handover.Drain, handover.Stop, handover.Reload, // and where it matters most:
 		handover.Move, handover.Move, handover.Proven, handover.Proven, handover.Resume, handover.Check}
 	for range rapid.IntRange(0, 3).Draw(t, "peculiarities") {
-		r := reaction{
-			kind: often(diesAfter, 3, obeys, refuses, refuses, hangs, diesBefore).Draw(t, "manner"),
-			late: often(0, 2, 20*time.Millisecond, 400*time.Millisecond, 2*time.Second, 6*time.Second).Draw(t, "late"),
-			from: often(1, 3, 2, 5, 13).Draw(t, "from"),
-		}
-		r.soon = often(0, 2, 1, 3, 10, 30, 100).Draw(t, "soon")
-		r.to = r.from + often(1000, 1, 0, 1).Draw(t, "times")
-		c.reactions[rapid.SampledFrom(verbs).Draw(t, "verb")] = r
+		c.misbehaves(t, verbs...)
 	}
 	return c
 })
+
+// misbehaves gives it a reaction to one of the verbs.
+func (c character) misbehaves(t *rapid.T, verbs ...handover.Verb) {
+	r := reaction{
+		kind: often(diesAfter, 3, obeys, refuses, refuses, hangs, diesBefore).Draw(t, "manner"),
+		late: often(0, 2, 20*time.Millisecond, 400*time.Millisecond, 2*time.Second, 6*time.Second).Draw(t, "late"),
+		from: often(1, 3, 2, 5, 13).Draw(t, "from"),
+	}
+	r.soon = often(0, 2, 1, 3, 10, 30, 100).Draw(t, "soon")
+	r.to = r.from + often(1000, 1, 0, 1).Draw(t, "times")
+	c.reactions[rapid.SampledFrom(verbs).Draw(t, "verb")] = r
+}
