@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func (s *Supervisor) each(action, service string, do func(*Service) (client.Repo
 			break
 		}
 	}
-	return sum(action, all[0].member.Name, parts), nil
+	return sum(action, all[0].service, parts), nil
 }
 
 // undo rolls a service back if one of these restarts has brought another version.
@@ -104,28 +105,26 @@ func (s *Supervisor) Start(ctx context.Context, service string) (client.Report, 
 	for _, i := range all {
 		parts = append(parts, s.awaitStart(ctx, i, began, events))
 	}
-	return sum("start", all[0].member.Name, parts), nil
+	return sum("start", all[0].service, parts), nil
 }
 
 // revive begins a new life of those of the instances that have none.
 func (s *Supervisor) revive(all []*instance) error {
-	service := all[0].member
+	service := all[0].service
 	s.mu.Lock()
 	resting := slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.life != nil })
-	missing, stopping := s.missing(service), s.stopping
+	missing, stopping := s.missing(all[0].member), s.stopping
 	s.mu.Unlock()
 	switch {
 	case stopping:
 		return &client.Error{Message: "the supervisor is about to end"}
 	case len(resting) == 0:
-		return &client.Error{Message: service.Name + " runs already", Hint: "segue status shows how it is"}
+		return &client.Error{Message: service + " runs already", Hint: "segue status shows how it is"}
 	case len(missing) > 0:
-		return &client.Error{Message: fmt.Sprintf("cannot start %s: it depends on %s, which is not ready", service.Name, list(missing)), Hint: "start that first: segue start " + missing[0]}
+		return &client.Error{Message: fmt.Sprintf("cannot start %s: it depends on %s, which is not ready", service, list(missing)), Hint: "start that first: segue start " + missing[0]}
 	}
-	for _, i := range resting {
-		if err := s.conceive(i); err != nil {
-			return refusal(err)
-		}
+	if err := s.conceiveAll(resting); err != nil {
+		return refusal(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,9 +173,9 @@ func (s *Supervisor) Stop(ctx context.Context, service string) (client.Report, e
 		return client.Report{}, err
 	}
 	if !slices.ContainsFunc(all, func(i *instance) bool { return s.lived(i) }) {
-		return client.Report{}, &client.Error{Message: fmt.Sprintf("%s does not run", all[0].member.Name), Hint: "segue status shows how it is"}
+		return client.Report{}, &client.Error{Message: fmt.Sprintf("%s does not run", all[0].service), Hint: "segue status shows how it is"}
 	}
-	return sum("stop", all[0].member.Name, s.stopInstances(ctx, all, true)), nil
+	return sum("stop", all[0].service, s.stopInstances(ctx, all, true)), nil
 }
 
 // lived says whether an instance has a life to end.
@@ -200,15 +199,22 @@ func (s *Supervisor) stopInstances(ctx context.Context, all []*instance, byHand 
 // stop returns when the life of an instance is over.
 func (s *Supervisor) stop(ctx context.Context, i *instance, byHand bool) client.Report {
 	s.mu.Lock()
-	l := i.life
+	l, dir := i.life, filepath.Join(s.plan.Dir, i.name)
+	if l != nil && l.cancel == nil { // it was conceived a moment ago
+		if l.service.adopted {
+			s.live(i)
+		} else {
+			l.service.Close()
+			i.life, l = nil, nil
+		}
+	}
 	i.byHand = i.byHand || byHand
 	begun := l != nil && l.begun
-	if l != nil && l.cancel == nil { // Run was not called
-		l.service.Close()
-		i.life, l = nil, nil
-	}
 	s.mu.Unlock()
 	if l == nil {
+		if !byHand {
+			forget(dir)
+		}
 		return client.Report{}
 	}
 	report := client.Report{Service: i.name, Action: "stop", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}
@@ -221,7 +227,7 @@ func (s *Supervisor) stop(ctx context.Context, i *instance, byHand bool) client.
 	select {
 	case <-l.done:
 		if !byHand { // it is not wanted any more: one that is called so later is another one
-			forget(l.service.dir)
+			forget(dir)
 		}
 	case <-ctx.Done():
 	}
@@ -232,21 +238,24 @@ func (s *Supervisor) stop(ctx context.Context, i *instance, byHand bool) client.
 func (s *Supervisor) stopAll(ctx context.Context) (client.Report, error) {
 	s.mu.Lock()
 	s.stopping = true
-	members := slices.Clone(s.members)
+	members := make([]member, len(s.members)) // as they are now
+	for n, m := range s.members {
+		members[n] = member{Member: m.Member, instances: slices.Clone(m.instances)}
+	}
 	s.mu.Unlock()
 	s.upstream.stopping()
-	ended := map[string]chan struct{}{}
-	for _, m := range members {
-		ended[m.Name] = make(chan struct{})
+	ended := make([]chan struct{}, len(members))
+	for n := range members {
+		ended[n] = make(chan struct{})
 	}
 	parts := make([][]client.Report, len(members))
 	var stops sync.WaitGroup
 	for n, m := range members {
 		stops.Go(func() {
-			defer close(ended[m.Name])
-			for _, other := range members {
-				if slices.Contains(other.DependsOn, m.Name) {
-					<-ended[other.Name]
+			defer close(ended[n])
+			for o := n + 1; o < len(members); o++ { // who depends on m stands behind it, but for a circle that a reload has left
+				if slices.Contains(members[o].DependsOn, m.Name) {
+					<-ended[o]
 				}
 			}
 			parts[n] = s.stopInstances(ctx, m.instances, false)
@@ -304,13 +313,16 @@ func sum(action, service string, parts []client.Report) client.Report {
 func (s *Supervisor) RestartAll(ctx context.Context) error {
 	defer s.upstream.reloading()()
 	s.mu.Lock()
-	members := slices.Clone(s.members)
+	var first []*instance
+	for _, m := range s.members {
+		first = append(first, m.instances[0])
+	}
 	s.mu.Unlock()
-	for _, m := range members {
-		if _, err := s.running(m.instances[0]); err != nil {
+	for _, i := range first {
+		if _, err := s.running(i); err != nil {
 			continue
 		}
-		switch r, err := s.Restart(ctx, m.Name, client.RestartRequest{}); {
+		switch r, err := s.Restart(ctx, i.service, client.RestartRequest{}); {
 		case err != nil:
 			return err
 		case r.Outcome != client.Done:

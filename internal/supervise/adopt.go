@@ -96,7 +96,7 @@ func chosen(alive []*generation) *generation {
 // inherit gets the listening sockets back: from the program that was executed
 // before, else from the generations that have them.
 func (s *Service) inherit(old *memory, alive []*generation, current *generation) error {
-	lent := map[string]*os.File{}
+	lent := map[string]*os.File{} // by name and address
 	defer func() {
 		for _, f := range lent {
 			f.Close()
@@ -109,12 +109,12 @@ func (s *Service) inherit(old *memory, alive []*generation, current *generation)
 			sockets, err := s.borrow(old, current)
 			why = append(why, err)
 			for _, o := range sockets {
-				lent[o.Name] = o.File
+				lent[o.Name+" "+addressOf(o)] = o.File
 			}
 		}
 		if f == nil {
-			f = lent[held.Name]
-			delete(lent, held.Name)
+			f = lent[held.Name+" "+held.Addr]
+			delete(lent, held.Name+" "+held.Addr)
 		}
 		if f == nil {
 			continue
@@ -139,6 +139,16 @@ func (s *Service) inherit(old *memory, alive []*generation, current *generation)
 		s.common.solo = soloOf(current.process.PID)
 	}
 	return nil
+}
+
+// addressOf is where a socket listens; "" if it does not.
+func addressOf(o handover.Socket) string {
+	ln, err := o.Listener()
+	if err != nil {
+		return ""
+	}
+	defer ln.Close()
+	return handover.JoinAddr(ln.Addr())
 }
 
 // borrow asks a generation for its sockets, or takes them from a program that

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +25,13 @@ type member struct {
 // lives: stopped and started again it is the same. Supervisor.mu guards it.
 type instance struct {
 	name     string // of the service for the first one, with ".2" … for the others
+	service  string // that it is one of
 	member   *member
 	life     *life         // nil when it does not live
 	last     client.Status // how the last life ended
 	exitCode int           // likewise
 	past     *Service      // of the last life, for its logs; nil if there was none
+	stray    bool          // the plan does not name it
 	byHand   bool          // it does not live because nobody has started it, or somebody has stopped it
 }
 
@@ -49,11 +52,27 @@ func (s *Supervisor) add(m Member) *member {
 	return added
 }
 
-// conceiveAll makes the Services of those of the instances that are to live. First
-// those that live still, side by side, since each must wait until its generation
-// has found its new supervisor, and since they have the sockets.
+// wanted are those of the instances that are to live.
+func (s *Supervisor) wanted(all []*instance) []*instance {
+	return slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.member.Manual && !s.survives(i) || s.rests(i) })
+}
+
+// runnable says what is wrong with the programs of instances that are to be started.
+func (s *Supervisor) runnable(all []*instance) error {
+	var errs []error
+	for _, i := range all {
+		if !s.survives(i) {
+			_, err := prepared(s.config(i, i.member.Member), "")
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// conceiveAll makes the Services of the instances, or of none of them. First of those
+// that live still, side by side, since each must wait until its generation has found
+// its new supervisor, and since they have the sockets.
 func (s *Supervisor) conceiveAll(all []*instance) error {
-	all = slices.DeleteFunc(slices.Clone(all), func(i *instance) bool { return i.member.Manual && !s.survives(i) || s.rests(i) })
 	errs := make([]error, len(all))
 	var adoptions sync.WaitGroup
 	for n, i := range all {
@@ -69,6 +88,8 @@ func (s *Supervisor) conceiveAll(all []*instance) error {
 	}
 	err := errors.Join(errs...)
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, i := range all {
 			if i.life != nil {
 				i.life.service.Close()
@@ -79,10 +100,46 @@ func (s *Supervisor) conceiveAll(all []*instance) error {
 	return err
 }
 
+// strays are instances that the plan does not name, and that live still: the file was
+// changed after their supervisor was killed. They are members' until they have ended.
+func (s *Supervisor) strays() (all []*instance) {
+	named := map[string]bool{}
+	for _, i := range s.instances() {
+		named[i.name] = true
+	}
+	files, _ := filepath.Glob(memoryFile(filepath.Join(s.plan.Dir, "*")))
+	for _, f := range files {
+		name := filepath.Base(filepath.Dir(f))
+		old, err := recall(filepath.Dir(f))
+		if err != nil || named[name] || !old.alive() {
+			continue
+		}
+		i := s.another(s.familyOf(name, old.Planned), 0)
+		i.name, i.last.Service, i.stray = name, name, true
+		i.member.instances = append(i.member.instances, i)
+		all = append(all, i)
+	}
+	return all
+}
+
+// familyOf is the member that an instance which is not in the plan belongs to: one that
+// had more instances, or else one of its own.
+func (s *Supervisor) familyOf(name string, planned Config) *member {
+	for _, m := range s.members {
+		service, number, _ := strings.Cut(strings.TrimPrefix(name, m.Name), ".")
+		if n, err := strconv.Atoi(number); service == "" && err == nil && name == instanceName(m.Name, n-1) {
+			return m
+		}
+	}
+	planned.Name, planned.RuntimeDir = name, ""
+	m := &member{Member: Member{Config: planned}}
+	s.members = append(s.members, m)
+	return m
+}
+
 // survives says whether a generation of an instance has outlived its supervisor.
 func (s *Supervisor) survives(i *instance) bool {
-	old, err := recall(filepath.Join(s.plan.Dir, i.name))
-	return err == nil && old.alive()
+	return survives(filepath.Join(s.plan.Dir, i.name))
 }
 
 // rests says whether an instance does not live, and is not to, because that is how
@@ -99,7 +156,7 @@ func (s *Supervisor) rests(i *instance) bool {
 // another is instance n of a member, counted from 0.
 func (s *Supervisor) another(m *member, n int) *instance {
 	name := instanceName(m.Name, n)
-	return &instance{name: name, member: m, byHand: m.Manual, last: client.Status{
+	return &instance{name: name, service: m.Name, member: m, byHand: m.Manual, last: client.Status{
 		Service: name, State: client.Stopped, Since: time.Now(), Sockets: []client.Socket{}, Generations: []client.Generation{},
 	}}
 }
@@ -141,10 +198,20 @@ func (m *member) share(s *Supervisor) (*common, error) {
 	return m.common, err
 }
 
-// live begins the life of an instance that was conceived. The caller holds mu.
+// live begins the life of an instance that was conceived, unless it was stopped
+// meanwhile. What goes on from an earlier supervisor lives also when everything is
+// to stop: it has to be ended. The caller holds mu.
 func (s *Supervisor) live(i *instance) {
 	l := i.life
-	i.byHand = false
+	if l == nil {
+		return
+	}
+	if s.stopping && !l.service.adopted {
+		l.service.Close()
+		i.life = nil
+		return
+	}
+	i.byHand, l.begun = false, l.service.adopted
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	if missing := s.missing(i.member); len(missing) > 0 && !l.service.adopted {
@@ -154,9 +221,6 @@ func (s *Supervisor) live(i *instance) {
 		defer close(l.done)
 		defer cancel()
 		if s.awaitDependencies(ctx, i) {
-			if l.service.stale {
-				s.lives.Go(func() { s.catchUp(i, l) })
-			}
 			l.service.Run(ctx) // how it ended is its status
 		} else {
 			l.service.Close()
@@ -174,14 +238,53 @@ func (s *Supervisor) live(i *instance) {
 	})
 }
 
-// catchUp changes what goes on from an earlier supervisor to what the plan says now.
-func (s *Supervisor) catchUp(i *instance, l *life) {
+// catchUp makes what goes on from an earlier supervisor what the plan says now, as a
+// reload does.
+func (s *Supervisor) catchUp() {
 	s.mu.Lock()
-	config := s.config(i, i.member.Member)
-	s.mu.Unlock()
-	if _, err := l.service.Change(context.Background(), config); err != nil {
-		s.problem(fmt.Errorf("%s goes on as it was before its file was changed: %w", i.name, err))
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		for _, i := range m.instances {
+			if i.stray {
+				s.lives.Go(func() { s.remove(i) })
+			}
+		}
+		n := slices.IndexFunc(m.instances, func(i *instance) bool { return !i.stray && i.life != nil && i.life.service.stale })
+		if n < 0 {
+			continue
+		}
+		before := m.Member
+		before.Config = m.instances[n].life.service.before
+		before.Name, before.RuntimeDir = m.Name, m.RuntimeDir
+		s.lives.Go(func() { s.changeFrom(m, before) })
 	}
+}
+
+// changeFrom changes a member that is as before still, and not as it says.
+func (s *Supervisor) changeFrom(m *member, before Member) {
+	s.acting.Lock()
+	defer s.acting.Unlock()
+	s.mu.Lock()
+	wanted := m.Member
+	m.Member = before
+	s.mu.Unlock()
+	for _, r := range s.change(m, wanted) {
+		if r.Outcome == client.Broken {
+			s.problem(fmt.Errorf("%s goes on as it was before its file was changed: %s", r.Service, r.Reason))
+		}
+	}
+}
+
+// remove ends a stray.
+func (s *Supervisor) remove(i *instance) {
+	s.acting.Lock()
+	defer s.acting.Unlock()
+	s.stopInstances(context.Background(), []*instance{i}, false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := i.member
+	m.instances = slices.DeleteFunc(slices.Clone(m.instances), func(o *instance) bool { return o == i })
+	s.members = slices.DeleteFunc(slices.Clone(s.members), func(o *member) bool { return len(o.instances) == 0 })
 }
 
 // leaveNote tells the next supervisor that an instance does not live. The caller
@@ -200,7 +303,7 @@ func (s *Supervisor) awaitDependencies(ctx context.Context, i *instance) bool {
 	for {
 		s.mu.Lock()
 		missing, changed := s.missing(i.member), s.changed
-		ready := ctx.Err() == nil && (len(missing) == 0 || i.life.service.adopted)
+		ready := i.life.service.adopted || ctx.Err() == nil && len(missing) == 0
 		i.life.begun = ready
 		s.mu.Unlock()
 		if ready || ctx.Err() != nil {

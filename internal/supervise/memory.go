@@ -153,6 +153,12 @@ func equal(a, b Config) bool {
 	return err == nil && string(x) == string(y)
 }
 
+// survives says whether a generation has outlived the supervisor that left dir.
+func survives(dir string) bool {
+	old, err := recall(dir)
+	return err == nil && old.alive()
+}
+
 // alive says whether m has any.
 func (m *memory) alive() bool {
 	return m != nil && slices.ContainsFunc(m.Generations, func(r relic) bool {

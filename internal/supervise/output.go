@@ -64,7 +64,7 @@ func (s *Supervisor) follow(ctx context.Context, i *instance, r client.LogsReque
 		case service != nil: // it follows those of later lives, too: they have one directory
 			return service.Follow(ctx, r.Generation, r.Follow, label, w)
 		case !r.Follow:
-			return &client.Error{Message: fmt.Sprintf("%s has not been started", i.name), Hint: "segue start " + i.member.Name}
+			return &client.Error{Message: fmt.Sprintf("%s has not been started", i.name), Hint: "segue start " + i.service}
 		}
 		select {
 		case <-changed:

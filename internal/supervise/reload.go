@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -20,7 +21,7 @@ import (
 // configuration again.
 func (s *Supervisor) Reload(ctx context.Context, service string) (client.Report, error) {
 	defer s.upstream.reloading()()
-	if service != "" || s.plan.Read == nil {
+	if service != "" || !s.readable() {
 		return s.each("reload", service, func(sv *Service) (client.Report, error) {
 			r := client.Report{Service: sv.name, Action: "reload", Outcome: client.Done, Began: time.Now(), Steps: []client.Step{}}
 			err := sv.Reload(ctx)
@@ -32,18 +33,62 @@ func (s *Supervisor) Reload(ctx context.Context, service string) (client.Report,
 		return client.Report{}, &client.Error{Message: "cannot reload now: services are being started or changed", Hint: "wait until that is over; `segue status` shows it"}
 	}
 	defer s.acting.Unlock()
-	plan, err := s.plan.Read()
-	if err == nil {
-		plan.Dir, plan.Version, plan.Read = s.plan.Dir, s.plan.Version, s.plan.Read
-		err = plan.Check()
-	}
-	if err == nil && plan.Name != s.plan.Name {
-		err = fmt.Errorf("cannot call a running supervisor %q in place of %q; stop it and start it anew", plan.Name, s.plan.Name)
-	}
+	plan, err := s.reread()
 	if err != nil {
 		return client.Report{}, refusal(err)
 	}
+	s.setChanging(true)
+	defer s.setChanging(false)
 	return s.apply(plan)
+}
+
+// readable says whether there is a plan to be read again.
+func (s *Supervisor) readable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plan.Read != nil
+}
+
+// reread is the plan as its file is now. The caller holds acting.
+func (s *Supervisor) reread() (Plan, error) {
+	plan, err := s.plan.Read()
+	if err != nil {
+		return plan, err
+	}
+	plan.Dir, plan.Version, plan.Read = s.plan.Dir, s.plan.Version, s.plan.Read
+	switch {
+	case plan.Name != s.plan.Name:
+		return plan, fmt.Errorf("cannot call a running supervisor %q in place of %q; stop it and start it anew", plan.Name, s.plan.Name)
+	case plan.Readers != s.plan.Readers:
+		return plan, fmt.Errorf("cannot let group %q read in place of %q while the supervisor runs; stop it and start it anew", plan.Readers, s.plan.Readers)
+	}
+	return plan, plan.Check()
+}
+
+// unchanged says in which way the plan's file is not what runs. The caller holds acting.
+func (s *Supervisor) unchanged() error {
+	if s.plan.Read == nil {
+		return nil
+	}
+	plan, err := s.reread()
+	if err != nil {
+		return err
+	}
+	differs := len(plan.Services) != len(s.members)
+	for _, m := range s.members {
+		differs = differs || !slices.ContainsFunc(plan.Services, func(o Member) bool { return reflect.DeepEqual(m.Member, o) })
+	}
+	if differs {
+		return fmt.Errorf("cannot go on with %s: it is not what runs; `segue reload` applies it", cmp.Or(plan.File, "a changed plan"))
+	}
+	return nil
+}
+
+func (s *Supervisor) setChanging(now bool) {
+	s.mu.Lock()
+	s.changing = now
+	s.mu.Unlock()
+	s.tell()
 }
 
 // apply makes what there is what plan says. The caller holds acting.
@@ -75,7 +120,7 @@ func (s *Supervisor) apply(plan Plan) (client.Report, error) {
 	for n, m := range ordered {
 		if after[n] = known(m.Name); after[n] == nil {
 			after[n] = s.add(m)
-			if err := s.conceiveAll(after[n].instances); err != nil {
+			if err := s.conceiveAll(s.wanted(after[n].instances)); err != nil {
 				return refuse(err)
 			}
 			undo = append(undo, func() { s.stopInstances(context.Background(), after[n].instances, false) })
@@ -180,9 +225,7 @@ func (s *Supervisor) change(m *member, wanted Member) (parts []client.Report) {
 			}
 		}
 	}
-	if shared != nil {
-		shared.sockets.retain(wanted.Listen)
-	}
+	s.retain(shared, instances, wanted.Listen)
 	return append(parts, s.resize(m)...)
 }
 
@@ -199,12 +242,27 @@ func (s *Supervisor) changeBack(m *member, before Member, changed []*instance, d
 		if back, undone := service.undo(done); undone {
 			parts = append(parts, back)
 		}
-		service.do(func() error { service.planned = s.config(i, before); service.remember(); return nil })
+		service.do(func() error { service.planned = s.config(i, before); return nil })
 	}
-	if shared := s.sharedBy(m); shared != nil {
-		shared.sockets.retain(before.Listen)
-	}
+	s.mu.Lock()
+	instances := slices.Clone(m.instances)
+	s.mu.Unlock()
+	s.retain(s.sharedBy(m), instances, before.Listen)
 	return parts
+}
+
+// retain lets go of the sockets that instances do not want any more. The next
+// supervisor is not to look for them.
+func (s *Supervisor) retain(shared *common, instances []*instance, wanted []Listen) {
+	if shared == nil {
+		return
+	}
+	shared.sockets.retain(wanted)
+	for _, i := range instances {
+		if service, err := s.running(i); err == nil {
+			service.do(func() error { service.remember(); return nil })
+		}
+	}
 }
 
 // resize makes the number of instances what the member says.
@@ -218,7 +276,7 @@ func (s *Supervisor) resize(m *member) (parts []client.Report) {
 	}
 	m.instances = append(m.instances, added...)
 	s.mu.Unlock()
-	if err := s.conceiveAll(added); err != nil {
+	if err := s.conceiveAll(s.wanted(added)); err != nil {
 		return []client.Report{{Service: m.Name, Action: "start", Outcome: client.Broken, Reason: err.Error(), Began: time.Now(), Steps: []client.Step{}}}
 	}
 	return s.startAdded(added)

@@ -41,6 +41,7 @@ type Service struct {
 	// Only the loop's.
 	planned   Config  // as the plan has it
 	stale     bool    // what was adopted is not what the plan says
+	before    Config  // what it said then, if it is stale
 	adopted   bool    // generations of an earlier supervisor go on
 	forgetful bool    // what the next supervisor must know could not be written down
 	recipe    recipe  // of the next generation
@@ -84,7 +85,7 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 		return nil, err
 	}
 	r, err := prepared(c, "")
-	if err != nil {
+	if err != nil && !survives(c.RuntimeDir) { // what serves goes on also without its file
 		return nil, err
 	}
 	s := &Service{
@@ -139,7 +140,7 @@ func newService(c Config, of *Supervisor, shared *common) (_ *Service, err error
 		return nil, err
 	}
 	if len(alive) > 0 {
-		s.stale = !equal(old.Planned, c)
+		s.stale, s.before = !equal(old.Planned, c), old.Planned
 		return s, s.adopt(old, alive)
 	}
 	if old != nil {
@@ -161,13 +162,13 @@ func (s *Service) Close() error {
 		return nil
 	}
 	s.released = true
-	if s.home != nil && len(s.view.alive) == 0 {
-		forget(s.dir)
-	}
 	if s.hub != nil {
 		s.hub.close()
 	}
 	if s.common != nil {
+		if len(s.view.alive) > 0 { // it was taken over, and is let go of again
+			s.common.sockets.leave()
+		}
 		s.common.release()
 	}
 	s.recipe.file.close()
@@ -194,6 +195,7 @@ func (s *Service) Run(ctx context.Context) error {
 		unbound()
 		s.beside.Wait() // their last words are events
 		s.hooks.close()
+		forget(s.dir)
 		s.reportStop()
 	}()
 	s.hub.start()

@@ -24,6 +24,7 @@ type sockets struct {
 
 	mu   sync.Mutex
 	list []socket
+	left bool // close leaves the paths of unix sockets
 }
 
 type socket struct {
@@ -227,13 +228,20 @@ func (s *sockets) kept() (names []string) {
 	return names
 }
 
+// leave is for sockets that somebody serves who goes on.
+func (s *sockets) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = true
+}
+
 // close lets go of the sockets, and removes the paths of unix sockets.
 func (s *sockets) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.list {
 		o.File.Close()
-		if o.addr.Network() == "unix" && !s.from.stay() {
+		if o.addr.Network() == "unix" && !s.left && !s.from.stay() {
 			os.Remove(o.addr.String())
 		}
 	}

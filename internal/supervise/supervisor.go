@@ -33,6 +33,7 @@ type Supervisor struct {
 	plan     Plan
 	members  []*member     // in the order in which they are started
 	changed  chan struct{} // closed, and replaced, when a state has changed
+	changing bool          // the plan is: a service may not live for a moment
 	stopping bool
 	more     map[string]func() (*os.File, error) // that an upgrade leaves, too
 	warnings error                               // of Open, told when somebody listens
@@ -54,6 +55,17 @@ func Open(p Plan) (_ *Supervisor, err error) {
 	}()
 	left, lost := claimEstate()
 	s.estate = left
+	ordered, err := p.order()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range ordered {
+		s.members = append(s.members, s.add(m))
+	}
+	live := s.wanted(s.instances())
+	if err := s.runnable(live); err != nil {
+		return nil, err
+	}
 	var unread error
 	s.upstream, unread = openUpstream(func(err error) { s.problem(err) })
 	if s.home, err = openHome(p.Name, p.Dir, left.take("lock")); err != nil {
@@ -67,14 +79,7 @@ func Open(p Plan) (_ *Supervisor, err error) {
 			return nil, fmt.Errorf("cannot let group %s find the control API: %w", p.Readers, err)
 		}
 	}
-	ordered, err := p.order()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range ordered {
-		s.members = append(s.members, s.add(m))
-	}
-	if err := s.conceiveAll(s.instances()); err != nil {
+	if err := s.conceiveAll(append(s.strays(), live...)); err != nil {
 		return nil, err
 	}
 	for _, name := range s.upstream.drop() {
@@ -99,6 +104,8 @@ func (s *Supervisor) given(instance string, l Listen) *os.File {
 
 // alone says whether only one service of the plan has a socket of that name.
 func (s *Supervisor) alone(socket string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := 0
 	for _, m := range s.plan.Services {
 		if slices.ContainsFunc(m.Listen, func(l Listen) bool { return l.Name == socket }) {
@@ -158,11 +165,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.upstream.watch(s.answers)()
 	s.mu.Lock()
 	for _, i := range s.instances() {
-		if i.life != nil {
+		if i.life != nil && i.life.cancel == nil {
 			s.live(i)
 		}
 	}
 	s.mu.Unlock()
+	s.catchUp()
 	gone := ctx.Done()
 	for {
 		over, changed := s.over()
@@ -265,7 +273,11 @@ func (s *Supervisor) over() (over bool, changed <-chan struct{}) {
 			idle = idle || i.byHand
 		}
 	}
-	return s.stopping || !idle, s.changed
+	if s.changing || idle && !s.stopping {
+		return false, s.changed
+	}
+	s.stopping = true // nothing is started any more
+	return true, nil
 }
 
 // failure names the services that have failed.

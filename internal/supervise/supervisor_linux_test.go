@@ -31,6 +31,7 @@ func open(t *testing.T, members ...supervise.Member) *house {
 	t.Helper()
 	h := &house{t: t, done: make(chan error, 1)}
 	h.plan = supervise.Plan{Name: "house", Dir: t.TempDir(), Services: members}
+	h.next = func() (supervise.Plan, error) { return h.plan, nil }
 	h.plan.Read = func() (supervise.Plan, error) { return h.next() }
 	var err error
 	if h.Supervisor, err = supervise.Open(h.plan); err != nil {

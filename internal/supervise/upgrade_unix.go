@@ -45,6 +45,9 @@ func (s *Supervisor) Upgrade(ctx context.Context, r client.UpgradeRequest) error
 		return &client.Error{Message: "cannot upgrade now: services are being started or changed", Hint: "wait until that is over; `segue status` shows it"}
 	}
 	defer s.acting.Unlock()
+	if err := s.unchanged(); err != nil { // the next program has nothing else to go by
+		return refusal(err)
+	}
 	running := s.begun()
 	for _, sv := range running {
 		release, err := sv.hold()
