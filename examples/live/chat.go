@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"sync"
@@ -32,7 +33,8 @@ type Room struct {
 	mu      sync.Mutex
 	members map[*gorilla.Conn]bool
 	online  int
-	moved   int // the last line that members who have moved here have had
+	moved   int    // the last line that members who have moved here have had
+	from    []byte // the state that came last
 
 	N       int    // lines so far
 	History []Line // the last of them
@@ -74,20 +76,25 @@ func (c *Chat) enter(name string, group *conns.Members) *Room {
 		c.rooms[name] = room
 	}
 	c.mu.Unlock()
+	group.Save(room.save)
+	state, moved := group.Resumed()
 	room.mu.Lock()
-	if state, moved := group.Resumed(); moved {
+	defer room.mu.Unlock()
+	if moved {
 		room.goOn(state)
 	}
 	room.online++
-	room.mu.Unlock()
-	group.Save(room.save)
 	return room
 }
 
-// goOn makes the room what it was in the process it comes from. What has fewer lines
-// is of another member of the same move, or of an attempt at it that has failed,
-// after which the room went on elsewhere.
+// goOn makes the room what it was in the process it comes from, for the first of
+// those who come. Another state comes after an attempt that has failed, when the
+// room has gone on elsewhere; one with fewer lines is of such an attempt, and late.
 func (r *Room) goOn(state []byte) {
+	if bytes.Equal(state, r.from) {
+		return
+	}
+	r.from = state
 	var was Room
 	if err := json.Unmarshal(state, &was); err != nil || was.N <= r.N {
 		return
