@@ -22,7 +22,7 @@ import (
 // the ladder and the back-off are the real ones, the processes are not there, and time
 // is virtual. With SEGUE_SOAK=1 it is tens of thousands of times.
 func TestModel(t *testing.T) {
-	times(t, 1000, 30_000)
+	times(t, 600, 30_000)
 	// What is watched by this is watched from outside of the bubbles, whose goroutines
 	// must not wait for the kernel.
 	outside, err := watchDir(t.TempDir())

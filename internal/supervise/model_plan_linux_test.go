@@ -156,7 +156,7 @@ var plans = rapid.Custom(func(t *rapid.T) plan {
 		DrainTimeout: often(5*time.Second, 3, 0).Draw(t, "drain"),
 		Restart:      often(OnFailure, 3, Always, Never).Draw(t, "policy"),
 		Expected:     []int{3},
-		Backoff:      Backoff{Limit: often(3, 1, 2, -1).Draw(t, "limit"), Max: 10 * time.Second},
+		Backoff:      Backoff{Limit: often(3, 1, 2, -1).Draw(t, "limit"), Max: 40 * time.Second},
 	}}
 	p.cast = rapid.SliceOfN(characters, 1, 6).Draw(t, "cast")
 	p.actions = rapid.SliceOfN(actions, 1, 16).Draw(t, "actions")
