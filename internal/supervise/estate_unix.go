@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +75,7 @@ func (e *estate) close() {
 // will is descriptors, by name, for the program that is to be executed.
 type will struct{ numbers map[string]int }
 
-// leave adds a duplicate of f, which survives exec(2).
+// leave adds a duplicate of f.
 func (w *will) leave(name string, f *os.File) error {
 	if f == nil {
 		return nil
@@ -86,7 +87,7 @@ func (w *will) leave(name string, f *os.File) error {
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		var n int
-		if n, failed = unix.Dup(int(fd)); failed == nil {
+		if n, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); failed == nil {
 			w.numbers[name] = n
 		}
 	})
@@ -101,6 +102,23 @@ func (w *will) revoke() {
 	for _, fd := range w.numbers {
 		unix.Close(fd)
 	}
+}
+
+// execute has the duplicates survive exec(2). Nothing else is started meanwhile, which
+// would have them too: a lock that a probe holds is held until the probe ends.
+func (w *will) execute(binary string, env []string) error {
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	for name, fd := range w.numbers {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("cannot leave %s: %w", name, err)
+		}
+	}
+	err := syscall.Exec(binary, os.Args, env)
+	for _, fd := range w.numbers {
+		unix.CloseOnExec(fd)
+	}
+	return err
 }
 
 // variable is what tells of them.

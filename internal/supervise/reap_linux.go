@@ -13,11 +13,13 @@ import (
 )
 
 // reapOrphans is for PID 1: processes whose parents have ended become its
-// children, and stay as zombies unless it waits for them. It waits for each by
+// children, and stay as zombies unless it waits for them; and for a program that has
+// the children of another one, which was executed before in this process. It waits for each by
 // its pid, and never for one that this program has started: whoever started that
 // owns its exit status (a wait4(-1) would steal it).
 func reapOrphans() (stop func()) {
 	ended := make(chan os.Signal, 1)
+	ended <- syscall.SIGCHLD // whoever has ended before
 	signal.Notify(ended, syscall.SIGCHLD)
 	done := make(chan struct{})
 	var running sync.WaitGroup

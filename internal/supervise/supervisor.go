@@ -151,7 +151,7 @@ func (s *Supervisor) Close() error {
 // has failed. It must be called once.
 func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.Close()
-	if os.Getpid() == 1 {
+	if os.Getpid() == 1 || s.estate != nil { // the program before has children, too
 		stop := reapOrphans()
 		defer stop()
 	}

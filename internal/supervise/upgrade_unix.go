@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/client"
@@ -78,7 +77,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, r client.UpgradeRequest) error
 	s.upstream.flush()
 	var files unix.Rlimit
 	limited := unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
-	err = fmt.Errorf("cannot execute %s: %w", binary, syscall.Exec(binary, os.Args, env))
+	err = fmt.Errorf("cannot execute %s: %w", binary, w.execute(binary, env))
 	if limited == nil { // Exec has put it back to what this process was started with
 		unix.Setrlimit(unix.RLIMIT_NOFILE, &files)
 	}
