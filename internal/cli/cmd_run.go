@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -111,9 +113,15 @@ func (c *cli) run(ctx context.Context, plan supervise.Plan) error {
 	if err := plan.Check(); err != nil {
 		return usageError{err}
 	}
+	// From here on, since taking services over may take a while.
+	signals := make(chan os.Signal, 8)
+	for s := range signalMeanings() {
+		signal.Notify(signals, s)
+	}
+	defer signal.Stop(signals)
 	supervisor, err := supervise.Open(plan)
 	if err != nil {
 		return err
 	}
-	return newRunner(c, plan, supervisor).run(ctx)
+	return newRunner(c, plan, supervisor).run(ctx, signals)
 }

@@ -65,7 +65,7 @@ func newRunner(c *cli, plan supervise.Plan, supervisor *supervise.Supervisor) *r
 	return r
 }
 
-func (r *runner) run(ctx context.Context) error {
+func (r *runner) run(ctx context.Context, signals chan os.Signal) error {
 	api, err := r.listen()
 	if err != nil {
 		return errors.Join(err, r.supervisor.Close())
@@ -74,10 +74,6 @@ func (r *runner) run(ctx context.Context) error {
 	defer r.cancel()
 	events, unsubscribe := r.supervisor.Subscribe()
 	defer unsubscribe()
-	signals := make(chan os.Signal, 8)
-	for s := range signalMeanings() {
-		signal.Notify(signals, s)
-	}
 	ended := make(chan struct{})
 	following, endFollowing := context.WithCancel(context.Background())
 	defer endFollowing()
