@@ -65,6 +65,9 @@ func (s *sockets) open(wanted []Listen) (undo func(), err error) {
 }
 
 func (s *sockets) listen(l Listen) error {
+	if n := slices.IndexFunc(s.list, func(o socket) bool { return o.is(l) }); n >= 0 {
+		return errors.Join(s.join(l.Name, s.list[n].File, l, nil), l.dress())
+	}
 	if f := s.from.given(l); f != nil {
 		defer f.Close()
 		return s.join(l.Name, f, l, nil)
@@ -79,6 +82,13 @@ func (s *sockets) listen(l Listen) error {
 		return err
 	}
 	return s.add(l.Name, ln.(syscall.Conn), ln.Addr(), l, nil)
+}
+
+// is says whether o is the socket that l asks for, by another name or dressed in
+// another way.
+func (o socket) is(l Listen) bool {
+	_, port, err := net.SplitHostPort(l.Addr)
+	return o.by == nil && o.listen.Addr == l.Addr && (err != nil || port != "0") // every :0 is another one
 }
 
 // dress gives a unix socket its mode and owner.
@@ -180,19 +190,30 @@ func (s *sockets) retain(wanted []Listen) {
 func (s *sockets) remove(gone func(socket) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var removed []socket
 	s.list = slices.DeleteFunc(s.list, func(o socket) bool {
 		if !gone(o) {
 			return false
 		}
-		o.File.Close()
-		if o.by == nil {
-			s.from.closed(o.listen)
-		}
-		if o.by == nil && o.addr.Network() == "unix" {
-			os.Remove(o.addr.String())
-		}
+		removed = append(removed, o)
 		return true
 	})
+	for _, o := range removed {
+		o.File.Close()
+		if o.by != nil {
+			continue
+		}
+		n := slices.IndexFunc(s.list, func(other socket) bool { return other.is(o.listen) })
+		if n < 0 || s.list[n].Name != o.Name {
+			s.from.closed(o.listen)
+		}
+		switch {
+		case n >= 0:
+			s.list[n].listen.dress()
+		case o.addr.Network() == "unix":
+			os.Remove(o.addr.String())
+		}
+	}
 }
 
 // of is what a generation is given that wants these, and those that generations
