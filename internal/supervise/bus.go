@@ -40,14 +40,19 @@ func (c channel) close() {
 
 type subscriber struct {
 	ch      chan client.Event
+	of      string // the service whose events are wanted; "" for all
 	dropped int
 }
 
 func newBus() *bus { return &bus{subs: map[*subscriber]struct{}{}} }
 
 // subscribe's channel is closed by cancel or with the service.
-func (b *bus) subscribe() (<-chan client.Event, func()) {
-	s := &subscriber{ch: make(chan client.Event, behind)}
+func (b *bus) subscribe() (<-chan client.Event, func()) { return b.listen("", behind) }
+
+// listen is subscribe for the events of one service, or with "" of all of them, of
+// which so many wait.
+func (b *bus) listen(of string, room int) (<-chan client.Event, func()) {
+	s := &subscriber{ch: make(chan client.Event, room), of: of}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -72,6 +77,9 @@ func (b *bus) publish(e client.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for s := range b.subs {
+		if s.of != "" && s.of != e.Service {
+			continue
+		}
 		if s.dropped > 0 && len(s.ch) < cap(s.ch)-1 {
 			s.ch <- client.Event{Time: e.Time, Service: e.Service, Kind: client.EventDropped,
 				Text: fmt.Sprintf("%d events were missed", s.dropped)}

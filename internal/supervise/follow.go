@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/segue-go/segue/client"
@@ -42,7 +43,7 @@ func (s *Service) Follow(ctx context.Context, generation int, follow bool, label
 	t := s.logs.tailOf(generation, label, w)
 	defer t.close()
 	t.from = from
-	events, cancel := s.Subscribe()
+	events, cancel := s.bus.listen(s.name, 2) // it looks again when there was one
 	defer cancel()
 	return t.follow(ctx, events, func() bool { return generation != 0 && !s.alive(generation) })
 }
@@ -72,8 +73,10 @@ type tail struct {
 	only  int // 0: every generation from `from` on
 	from  int
 	open  map[int]*lineReader
-	buf   []byte
 }
+
+// pieces are the buffers of all who read at the moment: most logs are quiet.
+var pieces = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // follow reads on until ctx or the events end, or over says so; it is asked again
 // when there was an event.
@@ -172,7 +175,7 @@ func (t *tail) flush() error {
 }
 
 func (l logs) tailOf(generation int, label func(int) string, w io.Writer) *tail {
-	return &tail{logs: l, w: w, label: label, only: generation, open: map[int]*lineReader{}, buf: make([]byte, 64<<10)}
+	return &tail{logs: l, w: w, label: label, only: generation, open: map[int]*lineReader{}}
 }
 
 func (t *tail) close() {
@@ -190,8 +193,14 @@ type lineReader struct {
 // copy writes the complete lines that are there now; of what comes meanwhile the
 // next copy learns, so that no log keeps the others waiting.
 func (t *tail) copy(l *lineReader) error {
-	for end := l.size(); l.pos < end; {
-		n, err := l.Read(t.buf)
+	end := l.size()
+	if l.pos >= end {
+		return nil
+	}
+	piece := pieces.Get().(*[]byte)
+	defer pieces.Put(piece)
+	for l.pos < end {
+		n, err := l.Read(*piece)
 		if l.lost > 0 {
 			note := fmt.Appendf(nil, "segue: %d bytes of output were removed before they were read\n", l.lost)
 			if err := errors.Join(t.complete(l), t.write(l, note)); err != nil {
@@ -199,7 +208,7 @@ func (t *tail) copy(l *lineReader) error {
 			}
 			l.lost = 0
 		}
-		l.rest = append(l.rest, t.buf[:n]...)
+		l.rest = append(l.rest, (*piece)[:n]...)
 		if complete := bytes.LastIndexByte(l.rest, '\n') + 1; complete > 0 {
 			err := t.write(l, l.rest[:complete])
 			l.rest = slices.Delete(l.rest, 0, complete)
