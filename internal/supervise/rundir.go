@@ -77,12 +77,17 @@ func openHome(name, dir string, left *os.File) (*home, error) {
 }
 
 // passable lets other users through dir, and through those above it that are ours,
-// to what is theirs. They see no names.
+// to what is theirs. They see no names. What is above all runtime directories is not
+// for it to open: it may be somebody's home.
 func passable(dir string) error {
+	base := RuntimeDir()
 	for {
 		info, err := os.Stat(dir)
 		if err != nil || info.Mode().Perm()&0o011 == 0o011 || !ours(info) {
 			return err
+		}
+		if strings.HasPrefix(base, dir+string(filepath.Separator)) {
+			return fmt.Errorf("%s is closed to others (mode %v); set SEGUE_RUNTIME_DIR to a directory that they can get to", dir, info.Mode().Perm())
 		}
 		if err := os.Chmod(dir, info.Mode().Perm()|0o011); err != nil {
 			return err

@@ -133,3 +133,26 @@ func write(t *testing.T, path string) string {
 	}
 	return path
 }
+
+// Other users are let through the runtime directories, and through nothing above them.
+func TestPassable(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	base := filepath.Join(home, "run")
+	dir := filepath.Join(base, "shop", "web")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SEGUE_RUNTIME_DIR", base)
+	if err := passable(dir); err == nil || !strings.Contains(err.Error(), home+" is closed to others") {
+		t.Error(err)
+	}
+	for path, want := range map[string]os.FileMode{home: 0o700, base: 0o711, dir: 0o711} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	os.Chmod(home, 0o711)
+	if err := passable(dir); err != nil {
+		t.Error(err)
+	}
+}
