@@ -57,18 +57,14 @@ func Watch(pid int, started uint64, group bool) (*Process, error) {
 		return nil, fmt.Errorf("cannot follow process %d: %w", pid, err)
 	}
 	return follow(handle, group, func() (*os.ProcessState, error) {
+		failed := awaitExit(handle)
 		state, err := handle.Wait()
 		switch {
 		case err == nil:
 			return state, nil
 		case !errors.Is(err, unix.ECHILD):
 			return nil, fmt.Errorf("ended, and how is not known: %w", err)
-		}
-		var failed error
-		if err := handle.WithHandle(func(pidfd uintptr) { failed = awaitEnd(int(pidfd)) }); err != nil {
-			failed = err
-		}
-		if failed != nil {
+		case failed != nil:
 			return nil, failed
 		}
 		return nil, errors.New("ended; its exit status was for its parent")

@@ -215,6 +215,7 @@ func (p *Process) wait(await func() (*os.ProcessState, error)) {
 
 // exitOf waits for a child.
 func exitOf(cmd *exec.Cmd) (*os.ProcessState, error) {
+	awaitExit(cmd.Process) // when that cannot be told Wait keeps a thread, which is no harm otherwise
 	var exit *exec.ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		return nil, fmt.Errorf("ended, and how is not known: %w", err)

@@ -31,15 +31,37 @@ func asSibling(attr *syscall.SysProcAttr) (wait func() (*os.ProcessState, error)
 	}, nil
 }
 
-// awaitEnd returns when the process of a pidfd has ended.
+// awaitEnd returns when the process of a pidfd has ended. It keeps no thread, as
+// poll(2) and waitid(2) would: a process that may have no more threads is ended by
+// the runtime of Go when it needs one. The descriptor does not block from now on.
 func awaitEnd(pidfd int) error {
-	for {
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("cannot be watched: %w", err)
-		}
+	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot be watched: %w", err)
 	}
+	unix.SetNonblock(fd, true) // it is what has os.File use the poller
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Read(hasEnded)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot be watched: %w", err)
+	}
+	return nil
+}
+
+// hasEnded says whether the process of a pidfd has (pidfd_open(2)).
+func hasEnded(pidfd uintptr) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
+}
+
+// awaitExit returns when p has ended, or says why that cannot be told.
+func awaitExit(p *os.Process) (err error) {
+	if none := p.WithHandle(func(pidfd uintptr) { err = awaitEnd(int(pidfd)) }); none != nil {
+		return none
+	}
+	return err
 }
