@@ -138,6 +138,22 @@ func gather(t *testing.T, l *lineage, n int) *crowd {
 	return c
 }
 
+// all reports whether process pid answers everybody. Who asks may put off its move.
+func (c *crowd) all(pid int) bool {
+	for _, s := range c.sockets {
+		if got, err := s.ask(); err == nil && got != pid {
+			return false
+		}
+	}
+	for _, k := range c.idle {
+		k.send("/")
+		if _, body, err := k.receive(); err == nil && body != strconv.Itoa(pid) {
+			return false
+		}
+	}
+	return true
+}
+
 // by has everybody answered by process pid, the one that stays too, and returns
 // how many connections were closed instead, without a word.
 func (c *crowd) by(pid int) (closed int) {
@@ -218,6 +234,7 @@ func TestSuccessorKilledInTheMove(t *testing.T) {
 			}
 			stays.Close()
 			c.stays = upgrade(t, l.addr(), "/ws")
+			until(t, "those that were busy have moved too", func() bool { return c.all(next) })
 			if closed := c.by(next); closed > 0 {
 				t.Errorf("%d connections were closed in the second move", closed)
 			}

@@ -66,16 +66,20 @@ func TestWaitClosesNothing(t *testing.T) {
 }
 
 func TestLeavingEndsAnEventStream(t *testing.T) {
+	listens := make(chan struct{})
 	h, g := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", eventStream)
 		io.WriteString(w, "data: 1\n\n")
 		http.NewResponseController(w).Flush()
-		<-Leaving(r.Context())
+		leaving := Leaving(r.Context())
+		close(listens)
+		<-leaving
 		io.WriteString(w, "retry: 1\n\n")
 	})}, listen(t))
 	c := newClient(t, g.Addr())
 	io.WriteString(c, "GET /events?token=secret HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n")
 	until(t, "the stream", func() bool { return h.Stats().SSE == 1 })
+	<-listens
 	use := h.InFlight()
 	if len(use) != 1 || use[0].Kind != "sse" || use[0].Method != "GET" || use[0].Path != "/events" || use[0].Remote != c.LocalAddr().String() {
 		t.Errorf("in flight: %+v", use)

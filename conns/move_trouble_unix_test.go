@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -161,6 +162,7 @@ func TestNudgesAreNotSeen(t *testing.T) {
 					}
 				}
 				h.thaw()
+				runtime.Gosched() // a reader that finds the next hold each time it runs reads nothing
 			}
 		})
 		rnd := chance(t)
