@@ -33,7 +33,6 @@ func (s style) paint(code, text string) string {
 
 func (s style) green(text string) string { return s.paint("32", text) }
 func (s style) red(text string) string   { return s.paint("31", text) }
-func (s style) faint(text string) string { return s.paint("2", text) }
 func (s style) bold(text string) string  { return s.paint("1", text) }
 
 // row is one step: mark, of which service ("" if that is clear), name, duration, and

@@ -43,7 +43,10 @@ func (s *Service) adopt(old *memory, alive []*generation) error {
 		g.output = s.logs.adopt(g.number, g.process.PID)
 		s.view.alive = append(s.view.alive, g)
 	}
-	s.first = alive[0].number
+	s.first, s.seen = alive[0].number, map[int]int64{}
+	for _, g := range alive {
+		s.seen[g.number] = s.logs.size(g.number)
+	}
 	s.hub.start()
 	s.greet(old, alive)
 
@@ -242,7 +245,7 @@ func (s *Service) goOn() {
 		}
 	}
 	if g == nil {
-		s.begin(s.recipe, "restart", nil)
+		s.begin(s.anew(), "restart", nil)
 		return
 	}
 	if !g.accepts() {

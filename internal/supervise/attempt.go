@@ -228,8 +228,9 @@ func (a *attempt) leaveBy() passage {
 }
 
 // settle makes what g was started with what the next one is started with. What was
-// so before can be rolled back to, if it was something else.
-func (s *Service) settle(g *generation) {
+// so before can be rolled back to, if it was something else: what was started
+// unasked is not.
+func (s *Service) settle(g *generation, unasked bool) {
 	before := s.recipe
 	s.recipe = g.recipe
 	s.recipe.Proven = g.info()
@@ -240,7 +241,7 @@ func (s *Service) settle(g *generation) {
 	defer s.mu.Unlock()
 	s.view.config = s.recipe.Config
 	switch {
-	case before.same(s.recipe):
+	case before.same(s.recipe), unasked && before.Proven.Number > 0:
 		s.recipe.Proven = before.Proven
 		before.file.close()
 	case before.Proven.Number > 0:
@@ -351,7 +352,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		}
 		s.view.current = a.next
 		s.mu.Unlock()
-		s.settle(a.next)
+		s.settle(a.next, a.reply == nil && a.old == nil)
 		s.common.sockets.drop(func(name string, _ *generation) bool { return !a.next.wants(name) })
 		if !a.next.Steerable() {
 			s.become(a.next, client.RoleServing)

@@ -147,6 +147,9 @@ func TestHundredServices(t *testing.T) {
 		}
 		pids[st.Generations[0].PID] = true
 	}
+	if threads, err := os.ReadDir("/proc/self/task"); err != nil || len(threads) > n/2 {
+		t.Errorf("%d threads for %d services, %v", len(threads), n, err)
+	}
 	if len(o.Services) != n || len(pids) != n {
 		t.Errorf("%d services in %d processes", len(o.Services), len(pids))
 	}

@@ -20,8 +20,8 @@ const maxLine = 1 << 20
 // all the time is read in larger pieces.
 const glance = 10 * time.Millisecond
 
-// FromHere is for Follow: every generation that this supervisor starts, or has
-// taken over.
+// FromHere is for Follow: every generation that this supervisor starts, and what
+// those that it has taken over write from then on.
 const FromHere = -1
 
 // Follow writes the output of a generation to w; 0 is the newest. Every Write is
@@ -37,10 +37,12 @@ func (s *Service) Follow(ctx context.Context, generation int, follow bool, label
 	if all := s.logs.numbers(); generation == 0 && len(all) > 0 {
 		from = all[len(all)-1]
 	}
+	var seen map[int]int64
 	if generation == FromHere {
-		from, generation = s.first, 0
+		from, seen, generation = s.first, s.seen, 0
 	}
 	t := s.logs.tailOf(generation, label, w)
+	t.seen = seen
 	defer t.close()
 	t.from = from
 	events, cancel := s.bus.listen(s.name, 2) // it looks again when there was one
@@ -72,6 +74,7 @@ type tail struct {
 	label func(int) string
 	only  int // 0: every generation from `from` on
 	from  int
+	seen  map[int]int64 // where to begin in the log of a generation, if it is not at the beginning
 	open  map[int]*lineReader
 }
 
@@ -138,6 +141,7 @@ func (t *tail) read() error {
 			if err != nil {
 				continue // removed meanwhile
 			}
+			r.pos = max(r.pos, t.seen[n])
 			t.open[n] = &lineReader{reader: r}
 		}
 		if err := t.copy(t.open[n]); err != nil {

@@ -171,3 +171,12 @@ func (l logs) find(generation int) (int, error) {
 	}
 	return generation, nil
 }
+
+// size is how much a generation has written.
+func (l logs) size(generation int) int64 {
+	info, err := os.Stat(l.path(generation))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

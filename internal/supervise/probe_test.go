@@ -68,8 +68,8 @@ func TestCommandProbeIsNotRunTooOften(t *testing.T) {
 		}
 		return strings.Count(string(data), "\n")
 	}
-	if ask() == nil || ask() == nil || runs() != 2 {
-		t.Errorf("failing: %d runs, want 2", runs())
+	if first, second := ask(), ask(); first == nil || second == nil || runs() != 2 {
+		t.Errorf("failing: %v, %v, %d runs, want 2", first, second, runs())
 	}
 	os.WriteFile(filepath.Join(dir, "ok"), nil, 0o600)
 	if err := errors.Join(ask(), ask(), ask()); err != nil || runs() != 3 {
@@ -81,8 +81,8 @@ func TestCommandProbeIsNotRunTooOften(t *testing.T) {
 	}
 	os.Remove(filepath.Join(dir, "ok"))
 	g.probing.passed[0] = time.Now().Add(-commandEvery)
-	if ask() == nil || ask() == nil || runs() != 6 {
-		t.Errorf("failing again: %d runs, want 6", runs())
+	if first, second := ask(), ask(); first == nil || second == nil || runs() != 6 {
+		t.Errorf("failing again: %v, %v, %d runs, want 6", first, second, runs())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // RuntimeDir is where supervisors keep their sockets, one directory a service:
@@ -39,6 +40,10 @@ type home struct {
 	lock *os.File
 }
 
+// lockPatience is for a supervisor that was killed this very moment: its locks go
+// when the kernel has taken its memory back.
+const lockPatience = 500 * time.Millisecond
+
 // openHome makes the directory, for this user only, and takes its lock, unless it
 // has that from the program that was executed before: left.
 func openHome(name, dir string, left *os.File) (*home, error) {
@@ -59,6 +64,9 @@ func openHome(name, dir string, left *os.File) (*home, error) {
 		return nil, fmt.Errorf("cannot write in the runtime directory %s: %w; %s", dir, err, hint)
 	}
 	ok, err := tryLock(f)
+	for late := time.Now().Add(lockPatience); err == nil && !ok && time.Now().Before(late); ok, err = tryLock(f) {
+		time.Sleep(lockPatience / 20)
+	}
 	if err != nil || !ok {
 		pid, _ := os.ReadFile(path)
 		f.Close()

@@ -17,8 +17,9 @@ import (
 // goroutines send it calls, and read under mu.
 type Service struct {
 	name   string
-	dir    string // its runtime directory
-	first  int    // number of the first generation that is this supervisor's
+	dir    string        // its runtime directory
+	first  int           // number of the first generation that is this supervisor's
+	seen   map[int]int64 // how much those had written that it has taken over
 	common *common
 	home   *home
 	logs   logs
@@ -216,7 +217,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-pause:
 			s.timer = nil
 			s.enter(due, "")
-			s.begin(s.recipe, "restart", nil)
+			s.begin(s.anew(), "restart", nil)
 		case <-gone:
 			gone = nil
 			s.end(nil)
@@ -259,6 +260,22 @@ func (s *Service) enter(e event, reason string) error {
 func (s *Service) become(g *generation, r client.Role) {
 	g.become(r)
 	s.bus.publish(client.Event{Kind: client.EventGeneration, Generation: g.number, PID: g.process.PID, Role: r})
+	s.remember()
+}
+
+// anew is what is started when nobody has asked for anything: the file that has
+// served, also when another one has taken its place, which was rolled back or is not
+// to be tried yet.
+func (s *Service) anew() recipe {
+	if s.recipe.Proven.Number == 0 {
+		return s.recipe
+	}
+	r, err := s.recipe.again(s.dir)
+	if err != nil {
+		s.bus.publish(client.Event{Kind: client.EventProblem, Text: err.Error()})
+		return s.recipe
+	}
+	return r
 }
 
 // asked is called when a generation was sent SIGUSR2.
