@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 MODULES := . $(patsubst %/go.mod,%,$(wildcard contrib/*/go.mod examples/*/go.mod bench/go.mod))
 
-.PHONY: help build demo test soak bench bench-move man fmt vet tidy clean modules
+.PHONY: help build demo test soak bench bench-move bench-supervise man fmt vet tidy clean modules
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,13 +24,16 @@ soak: ## the long tests: 100 restarts under every kind of traffic, takeovers, th
 	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run "ZeroLoss|TestUpgradeInPlace|TestSupervisorKilled" ./internal/e2e
 	cd contrib/grpc && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 30m -v .
 	cd examples/live && SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestLiveConnectionsStay .
-	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 60m -v -run TestModel ./internal/supervise
+	SEGUE_SOAK=1 $(GO) test -race -count=1 -timeout 90m -v -run "TestModel|RestartsLeakNothing" ./internal/supervise
 
 bench: ## benchmarks against their targets; writes bench/RESULTS.md
 	$(GO) run ./bench/cmd/bench
 
 bench-move: ## 9500 live connections over 100 restarts against the record; writes bench/MOVE.md; about 15 minutes
 	$(GO) run ./bench/cmd/move -out bench/MOVE.md
+
+bench-supervise: ## a crash beside supervisord and systemd, and the supervisor at rest; writes bench/SUPERVISE.md; about twelve minutes
+	$(GO) run ./bench/cmd/supervise -out bench/SUPERVISE.md
 
 man: ## write docs/man, docs/openapi.json and the diagram of the states anew, from the code
 	$(GO) test ./internal/cli -run TestManPages -update
