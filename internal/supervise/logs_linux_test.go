@@ -703,14 +703,6 @@ func (a *underTest) left(generation int) int64 {
 	return a.logs.size(generation) - a.logs.record(generation).archived()
 }
 
-func (l logs) size(generation int) int64 {
-	info, err := os.Stat(l.path(generation))
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
 // contiguous: every byte is in one archive.
 func (r record) contiguous(t *testing.T) {
 	t.Helper()
