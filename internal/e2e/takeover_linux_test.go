@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -147,10 +148,30 @@ func TestSupervisorKilled(t *testing.T) {
 	}
 	f.restartsWell()
 	f.flow(run)
+	// In probation: the new one serves, and goes on; the old one waits for a while
+	// whether it is needed.
+	old := f.pids()[0]
+	restart := exec.Command(f.segue, "restart", "web")
+	restart.Env = f.environ()
+	if err := restart.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o := f.is("a generation is paused", func(o client.Overview) bool {
+		return slices.ContainsFunc(o.Services[0].Generations, func(g client.Generation) bool { return g.Role == client.RolePaused })
+	})
+	kill()
+	restart.Wait()
+	f.flow(run)
+	cmd = f.run()
+	f.is("the old one has left", func(o client.Overview) bool {
+		g := o.Services[0].Generations
+		return len(g) == 1 && g[0].PID != old && g[0].Role == client.RoleServing && g[0].Managed
+	})
+	f.restartsWell()
 	for n := range restarts(4) {
 		after := time.Duration(random.IntN(1200)) * time.Millisecond // of about a second
-		old := f.pids()[0]
-		restart := exec.Command(f.segue, "restart", "web")
+		old = f.pids()[0]
+		restart = exec.Command(f.segue, "restart", "web")
 		restart.Env = f.environ()
 		if err := restart.Start(); err != nil {
 			t.Fatal(err)
@@ -159,7 +180,7 @@ func TestSupervisorKilled(t *testing.T) {
 		kill()
 		restart.Wait()
 		cmd = f.run()
-		o := f.is("one generation is left", func(o client.Overview) bool {
+		o = f.is("one generation is left", func(o client.Overview) bool {
 			g := o.Services[0].Generations
 			return len(g) == 1 && g[0].Role == client.RoleServing && g[0].Managed
 		})
