@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,11 +54,7 @@ func TestDeaf(t *testing.T) {
 	if r.Outcome != client.Forced || r.Drain == nil || !r.Drain.Killed || !strings.Contains(r.Drain.Exit, "signal 9") {
 		t.Errorf("%+v, drain %+v", r, r.Drain)
 	}
-	for _, pid := range numbersIn(file) {
-		if !testproc.Gone(pid) {
-			t.Errorf("process %d is left", pid)
-		}
-	}
+	testproc.Until(t, "nobody is left", func() bool { return !slices.ContainsFunc(numbersIn(file), alive) })
 }
 
 // TestDeafNewcomer: a new generation that never becomes ready and ignores SIGTERM is
@@ -68,11 +65,7 @@ func TestDeafNewcomer(t *testing.T) {
 	m.ReadyTimeout, m.Restart = 200*time.Millisecond, supervise.Never
 	h := open(t, m)
 	h.becomes(client.Failed, "a")
-	for _, pid := range numbersIn(file) {
-		if !testproc.Gone(pid) {
-			t.Errorf("process %d is left", pid)
-		}
-	}
+	testproc.Until(t, "nobody is left", func() bool { return !slices.ContainsFunc(numbersIn(file), alive) })
 	if st := h.status("a"); !strings.Contains(st.Reason, "did not say READY=1 within 200ms") {
 		t.Errorf("%+v", st)
 	}
@@ -122,6 +115,8 @@ func TestGrandchild(t *testing.T) {
 	}
 	again.Close()
 }
+
+func alive(pid int) bool { return !testproc.Gone(pid) }
 
 // numbersIn are the process ids in a file.
 func numbersIn(file string) (pids []int) {

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue/client"
+	"github.com/segue-go/segue/internal/testproc"
 )
 
 // freeze stops a process as a debugger does, or a machine that hangs.
@@ -19,6 +21,14 @@ func freeze(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGCONT) })
+	testproc.Until(t, "every thread has stopped", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return !slices.ContainsFunc(threads, func(f string) bool {
+			stat, _ := os.ReadFile(f)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			return !strings.HasPrefix(state, "T")
+		})
+	})
 }
 
 // TestFrozenOldOne: the old generation answers nothing. That is no reason to keep it:
