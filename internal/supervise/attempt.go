@@ -211,7 +211,7 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 	}
 	a.next.endJournal()
 	if next != nil && a.old != nil {
-		<-a.old.retired
+		<-a.old.gone
 		report.Drain = &a.old.drain
 		report.Steps = append(report.Steps, a.old.left(report.Steps[len(report.Steps)-1].Note))
 	}
@@ -367,6 +367,7 @@ func (s *Service) decided(a *attempt, serves bool, r client.Report) {
 		}
 		if !slices.Contains(s.view.alive, a.next) {
 			s.lost(a.next) // it was seen to end before it was the one that serves
+			s.endIfGone()
 		}
 	case r.Outcome == client.RolledBack && a.old.Err() == nil:
 		s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,9 +42,9 @@ func TestModel(t *testing.T) {
 		n++
 		dir := filepath.Join(home, strconv.Itoa(n))
 		before := descriptors()
-		var verdict string
-		rapid.SyncTest(t, func(*rapid.T) { verdict = play(p, dir) })
-		if verdict != "" {
+		w := &world{plan: p}
+		w.bubble(t, func() { w.play(dir) })
+		if verdict := w.verdict(); verdict != "" {
 			t.Fatal(verdict)
 		}
 		for _, d := range descriptors() {
@@ -75,10 +76,21 @@ func times(t *testing.T, usual, soak int) {
 	set("rapid.nofailfile", "true")
 }
 
-// play is one run. It returns what was wrong.
-func play(p plan, dir string) string {
-	w := &world{plan: p, began: time.Now()}
-	c := p.config
+// bubble runs f. That goroutines are left at its end is a failure like any other.
+func (w *world) bubble(t *rapid.T, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			stacks := make([]byte, 1<<20)
+			w.broken("%v; all goroutines:\n%s", r, stacks[:runtime.Stack(stacks, true)])
+		}
+	}()
+	rapid.SyncTest(t, func(*rapid.T) { f() })
+}
+
+// play is one run.
+func (w *world) play(dir string) {
+	w.began = time.Now()
+	p, c := w.plan, w.plan.config
 	c.RuntimeDir = filepath.Join(dir, "run")
 	c.Argv = []string{filepath.Join(dir, "app")}
 	if c.Speaks != SpeaksNothing {
@@ -87,12 +99,14 @@ func play(p plan, dir string) string {
 	os.Mkdir(dir, 0o700)
 	for _, name := range []string{"app", "app0", "app1", "app2", "app3"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o700); err != nil {
-			return err.Error()
+			w.broken("%v", err)
+			return
 		}
 	}
 	s, err := New(c)
 	if err != nil {
-		return err.Error()
+		w.broken("%v", err)
+		return
 	}
 	w.s, s.start, s.crashes.random = s, w.start, func() float64 { return 0.5 }
 	s.hub.starting.Do(func() {}) // actors need no sockets
@@ -133,12 +147,10 @@ func play(p plan, dir string) string {
 		w.mu.Lock()
 		w.broken("the service does not end")
 		w.mu.Unlock()
-		return w.verdict()
 	}
 	synctest.Wait()
 	account.read()
 	w.atEnd()
-	return w.verdict()
 }
 
 // runner does what is done to the service.
