@@ -46,6 +46,7 @@ type generation struct {
 	readyOnce sync.Once
 	ending    sync.Once
 	retired   chan struct{} // closed when it has ended and how is
+	gone      chan struct{} // closed when the service does not show it any more
 	drain     client.Drain  // how it left; written before retired is closed
 	unmoved   string        // why its connections did not move; likewise
 	back      *generation   // takes its connections over if it is given up; nil when nobody served before
@@ -70,7 +71,7 @@ func newGeneration(number int, r recipe, uid int, started time.Time) *generation
 	return &generation{
 		number: number, recipe: r, uid: uid, started: started, budget: r.Config.DrainTimeout,
 		role: client.RoleStarting, reaped: func() {}, watchdog: newWatchdog(r.Config.Watchdog),
-		ready: make(chan struct{}), linked: make(chan struct{}), retired: make(chan struct{}), hurry: make(chan struct{}),
+		ready: make(chan struct{}), linked: make(chan struct{}), retired: make(chan struct{}), gone: make(chan struct{}), hurry: make(chan struct{}),
 	}
 }
 

@@ -76,7 +76,9 @@ func openHome(name, dir string, left *os.File) (*home, error) {
 		return nil, fmt.Errorf("cannot supervise %q: process %s does already; stop it with `segue stop --name %s`, or choose another --name",
 			name, strings.TrimSpace(string(pid)), name)
 	}
-	err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
+	// In this order: whoever comes meanwhile reads a number.
+	pidLine := strconv.Itoa(os.Getpid()) + "\n"
+	err = errors.Join(writeAt(f, pidLine), f.Truncate(int64(len(pidLine))))
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("cannot write in the runtime directory %s: %w; %s", dir, err, hint)

@@ -159,6 +159,7 @@ func (s *Service) watch(g *generation) {
 	s.hub.remove(g)
 	g.output.end()
 	s.do(func() error { s.exited(g); return nil })
+	close(g.gone)
 }
 
 // exited is told of every end of a generation, once.
