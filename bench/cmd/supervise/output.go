@@ -22,6 +22,7 @@ func (b *bench) output() error {
 			return err
 		}
 	}
+	b.note("A service writes to its file by itself: capturing costs the supervisor nothing. What is measured is that `segue run` reads the file to show it on its own standard output, and the archives.")
 	return nil
 }
 
