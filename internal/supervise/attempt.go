@@ -190,6 +190,9 @@ func (s *Service) run(ctx context.Context, a *attempt) {
 		}
 	}
 	next, r := restart.Run(ctx)
+	if next != nil {
+		a.next.back = nil // or each would keep all those before it
+	}
 	defer func() { a.passage.close() }() // if the old one did not need it
 	report.To = infoOf(a.next)
 	report.Outcome, report.FailedStep, report.Reason = client.Outcome(r.Outcome), string(r.Failed), r.Reason
