@@ -40,7 +40,7 @@ func (b *bench) idling() error {
 		}
 	}
 	b.note("Wake-ups are context switches of all threads of the supervisor, voluntary and not (/proc/PID/task/*/status), while nobody asks it anything. " +
-		"What is left is the runtime of Go, as strace shows: its monitor looks at the limits of the processors every minute, and has garbage collected two minutes after the last time, whatever happens. " +
+		"What is left is the runtime of Go, as strace shows: its monitor looks at the limits of the processors every minute, has garbage collected two minutes after the last time, whatever happens, and gives memory back a minute after that. " +
 		"PSS counts what it shares with others only in part.")
 	return nil
 }
