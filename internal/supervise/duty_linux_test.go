@@ -36,10 +36,10 @@ func onDuty(duty string) int {
 		return 1
 	}
 	go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) }))
-	n := handover.NewNotifier(in.NotifySocket)
-	n.Send("READY=1")
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, syscall.SIGTERM)
+	n := handover.NewNotifier(in.NotifySocket)
+	n.Send("READY=1")
 	usec, _ := strconv.Atoi(in.Watchdog)
 	what, arg, _ := strings.Cut(duty, ":")
 	number, _ := strconv.Atoi(arg)

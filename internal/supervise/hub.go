@@ -247,7 +247,7 @@ func (h *hub) hear(n handover.Notification, err error) {
 		if s, ok := n.Values["STATUS"]; ok {
 			h.publish(g.say(s))
 		}
-		if n.Values["READY"] == "1" {
+		if n.Values["READY"] == "1" && !g.Steerable() { // who speaks the control wire says it there, with its sockets
 			g.becomesReady()
 		}
 		if what, ok := n.Values["WATCHDOG"]; ok {
