@@ -50,3 +50,28 @@ func TestLinksAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyComesWithItsSockets: who speaks the control wire says there which
+// sockets it serves, and is not ready before that. What it opened itself would be
+// closed otherwise, as something that nobody wants.
+func TestReadyComesWithItsSockets(t *testing.T) {
+	for _, steerable := range []bool{false, true} {
+		g := newGeneration(1, recipe{}, os.Geteuid(), time.Now())
+		g.process = process{PID: os.Getpid(), handle: &actor{pid: os.Getpid()}}
+		if steerable {
+			g.attach(&wire{}, g.process.PID, "starting")
+		}
+		h := &hub{known: map[int]*generation{1: g}, publish: func(client.Event) {}}
+		h.hear(handover.Notification{PID: os.Getpid(), UID: os.Geteuid(), Values: map[string]string{"READY": "1"}}, nil)
+		select {
+		case <-g.Ready():
+			if steerable {
+				t.Error("it is ready, and what it serves is not known")
+			}
+		default:
+			if !steerable {
+				t.Error("it is not ready, and has no other way to say so")
+			}
+		}
+	}
+}
