@@ -36,7 +36,7 @@ func config(t *testing.T, env ...string) supervise.Config {
 	}
 	return supervise.Config{
 		Name: "test", Argv: []string{exe}, RuntimeDir: t.TempDir(),
-		Env:          append([]string{"TEST_SERVICE=none"}, env...),
+		Env:          append([]string{"TEST_SERVICE=none", "GORACE=atexit_sleep_ms=0"}, env...),
 		Listen:       []supervise.Listen{{Name: "web", Addr: "127.0.0.1:0"}},
 		ReadyTimeout: 5 * time.Second, Trial: 200 * time.Millisecond, Probation: time.Second, DrainTimeout: 10 * time.Second,
 		Probes: []supervise.Probe{{Path: "/probe"}},
